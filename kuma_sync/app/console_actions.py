@@ -138,7 +138,8 @@ class Actions:
             case Retry():
                 done |= set(operator.retry(tx, ids, by=signed.by))
             case Drop():
-                done |= {subject for subject in ids if operator.drop(tx, subject, by=signed.by)}
+                held = {one.id: one for one in found.held}
+                done |= {one for one in ids if operator.drop(tx, one, by=signed.by, held=held.get(one))}
             case Release():
                 wanted = [one for one in found.held if one.id in others]
                 done |= set(operator.release(tx, by=signed.by, what=wanted))

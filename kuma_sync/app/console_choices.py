@@ -114,16 +114,18 @@ def _to_retry(parked: Sequence[ParkedJob], settings: Settings) -> Chosen:
 
 
 def _to_drop(tx: Tx, choice: Choice, settings: Settings) -> Chosen:
-    parked = _parked(tx, choice)
-    names = _names_to_drop(tx, choice, parked)
+    parked, held = _parked(tx, choice), _held_to_drop(tx, choice)
+    names = _names_to_drop(tx, choice, [*parked, *held])
     if not names:
         raise NothingDone(sentence("There is nothing to be dropped: it is unknown here, or was dropped already."))
     return Chosen(
         ids=list(names),
+        held=held,
         forecast=Forecast(
             says=counted("One alert is given up.", "%(count)d alerts are given up.", len(names)),
             remarks=(
-                *_concerned(settings, parked),
+                *_concerned(settings, [*parked, *held]),
+                *_left_open(held),
                 sentence("No incident, no update and no closing any more, whatever becomes of the alert in KUMA."),
                 sentence("Only the order to send it anew takes an alert up again; a piece that is no alert is lost."),
             ),
@@ -136,9 +138,30 @@ def _to_drop(tx: Tx, choice: Choice, settings: Settings) -> Chosen:
     )
 
 
-def _names_to_drop(tx: Tx, choice: Choice, parked: Sequence[ParkedJob]) -> dict[str, str]:
-    """Return what may be dropped, with its name: what is parked, and of alerts named by their ids any."""
-    names = {one.id: one.name for one in parked}
+def _held_to_drop(tx: Tx, choice: Choice) -> Sequence[Held]:
+    """Return what the brake holds of a group that may be given up as a whole; raise NothingDone where it may not."""
+    held = _held(tx, choice) if choice.group else []
+    if any(one.towards == "kuma" for one in held):
+        raise NothingDone(
+            sentence(
+                "These alerts are open in KUMA: if all were given up, nothing that happens to them would reach the "
+                "IRP. Give up single ones; or have their incidents opened again in the IRP, then send the alerts anew."
+            )
+        )
+    return held
+
+
+def _left_open(held: Sequence[Held]) -> list[Sentence]:
+    """Say what becomes of the incidents that the brake keeps from being closed."""
+    count = sum(one.what == "close" for one in held)
+    if not count:
+        return []
+    return [counted("One incident stays open in the IRP.", "%(count)d incidents stay open in the IRP.", count)]
+
+
+def _names_to_drop(tx: Tx, choice: Choice, waiting: Sequence[ParkedJob | Held]) -> dict[str, str]:
+    """Return what may be dropped, with its name: what is parked or held, and of alerts named by their ids any."""
+    names = {one.id: one.name for one in waiting}
     others = [AlertId(one) for one in choice.ids if one not in names]
     dropped = set(operator.dropped_among(tx, others))
     known = tx.alerts.snapshots([one for one in others if one not in dropped])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -58,7 +59,8 @@ class Source:
     async def overall(self) -> Overall:
         """Tell how it stands."""
         await self._note()
-        return await self._store.read(partial(_overall, where=self._settings().store.url))
+        runtime, where = self._runtime(), self._settings().store.url
+        return await self._store.read(partial(_overall, where=where, tries=runtime.tries if runtime else {}))
 
     async def told(self, alert_id: str) -> Told | None:
         """Tell of one alert, or of a parked piece; None where nothing is known of it."""
@@ -159,11 +161,11 @@ def _kuma_closed(closed: GateClosed) -> Sentence:
     )
 
 
-def _overall(tx: Tx, *, where: str) -> Overall:
+def _overall(tx: Tx, *, where: str, tries: Mapping[str, datetime]) -> Overall:
     """Judge it as `status` does. What else is wrong follows the first sentence."""
     running = running_beside(tx)
-    facts = flowing(tx, running)
-    judged = partial(Overall, alerts=facts.alerts, stopped=facts.stopped, paused=facts.paused)
+    facts = flowing(tx, running, tries=tries)
+    judged = partial(Overall, alerts=facts.alerts, stopped=facts.stopped, paused=facts.paused, tries=tries)
     if not running.daemon:  # its first heartbeat is yet to come
         return judged(tone="warn", first=sentence("The daemon is starting."))
     first, *more = told(facts)

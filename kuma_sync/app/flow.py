@@ -14,7 +14,7 @@ from kuma_sync.core.breaker import TOKEN_REFUSED
 from kuma_sync.core.condition import CONFIGURATION, Trouble, told_apart
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
 from kuma_sync.core.routing import IRP, NO_ROUTE
-from kuma_sync.core.sentence import N_, Cause, Sentence, counted, sentence
+from kuma_sync.core.sentence import N_, Cause, Refusal, Sentence, Value, counted, sentence
 from kuma_sync.store import Tx
 from kuma_sync.store.jobs import Depth
 from kuma_sync.store.queue import WAITING, QueueCounts
@@ -22,7 +22,7 @@ from kuma_sync.store.read_models.activity import Slot
 from kuma_sync.store.read_models.groups import Group
 from kuma_sync.store.read_models.overview import AlertState
 from kuma_sync.sync.handout.expecting import NOBODY_ASKED
-from kuma_sync.telemetry.health import State, split_part
+from kuma_sync.telemetry.health import State, part_of, split_part
 
 SLOW = timedelta(minutes=5)
 """How long a job may wait, while nothing is wrong, before it is told."""
@@ -38,7 +38,7 @@ class Flowing:
     """What the sentence is made of. `deliveries` are the queues of the targets; `lately` is the last hour.
 
     `stopped` is what waits for a person, `alerts` how many are in each state. `refused`: why the configuration on disk
-    cannot be read, where that is known though no daemon said it.
+    cannot be read, where that is known though no daemon said it. `tries`: when a remote is tried next, by its part.
     """
 
     now: datetime
@@ -51,9 +51,10 @@ class Flowing:
     paused: Sequence[Maintenance]
     lately: Slot
     refused: str = ""
+    tries: Mapping[str, datetime] = field(default_factory=dict)
 
 
-def flowing(tx: Tx, running: Running, *, refused: str = "") -> Flowing:
+def flowing(tx: Tx, running: Running, *, refused: str = "", tries: Mapping[str, datetime] | None = None) -> Flowing:
     """Read the facts."""
     return Flowing(
         now=tx.now,
@@ -66,6 +67,7 @@ def flowing(tx: Tx, running: Running, *, refused: str = "") -> Flowing:
         paused=tx.pauses.all(),
         lately=tx.happened.last(AN_HOUR),
         refused=refused,
+        tries=tries or {},
     )
 
 
@@ -86,7 +88,7 @@ def wrong(facts: Flowing) -> list[Sentence]:
     if facts.running.mute:
         return [sentence("Nobody knows whether alerts flow: the daemon says nothing")]
     waits = wait_for_a_person(facts.stopped, facts.alerts)
-    found = [*_stops(facts), *([waits] if waits else []), *_refused(facts)]
+    found = [*_stops(facts), *([waits] if waits else [])]
     slow = None if found else _slow(facts)
     return [slow] if slow else found
 
@@ -105,6 +107,7 @@ def _stops(facts: Flowing) -> Iterator[Sentence]:
     names = [split_part(one.part)[0] for one in troubles]
     yield from _of_parts(facts, troubles, _FIRST)
     yield from _unfetched(facts, troubles)
+    yield from _refused(facts)  # before what somebody wants
     yield from (_maintained(one, facts) for one in facts.paused if one.lasts(facts.now))
     yield from _of_parts(
         facts, troubles, (*_THEN, *(name for name in dict.fromkeys(names) if name not in _FIRST + _THEN))
@@ -152,13 +155,13 @@ def _refused(facts: Flowing) -> Iterator[Sentence]:
             "The configuration on disk is refused since %(since)s, the one before works on. Do not restart until it is "
             "mended: %(reason)s",
             since=first.since,
-            reason=Cause(first.reason),
+            reason=Refusal(first.reason),
         )
     elif facts.refused:
         yield sentence(
             "The configuration on disk is refused, the one before works on. Do not restart until it is mended: "
             "%(reason)s",
-            reason=Cause(facts.refused),
+            reason=Refusal(facts.refused),
         )
 
 
@@ -179,7 +182,8 @@ def _stopped(trouble: Trouble, facts: Flowing) -> Sentence:
             )
             return _and_waiting(said, _jobs(facts.closes))
         case "irp" | "delivery":
-            return _and_waiting(_undelivered(target, age, reason), _waiting(facts, target))
+            again = facts.tries.get(part_of("irp", target))
+            return _and_waiting(_undelivered(target, age, reason, again), _waiting(facts, target))
         case _:
             return sentence(
                 "Not well for %(age)s, and tried again: %(part)s: %(reason)s", part=part, age=age, reason=reason
@@ -187,11 +191,15 @@ def _stopped(trouble: Trouble, facts: Flowing) -> Sentence:
 
 
 def _unread(facts: Flowing, age: timedelta, reason: Cause) -> Sentence:
+    values: dict[str, Value] = {"age": age, "reason": reason}
     if _needs_a_token(reason):
         text = N_("KUMA is not read for %(age)s; new alerts wait there. Look at its token: %(reason)s")
+    elif (again := facts.tries.get("kuma")) is not None:
+        text = N_("KUMA is not read for %(age)s, and is tried again at %(again)s; new alerts wait there: %(reason)s")
+        values["again"] = again
     else:
         text = N_("KUMA is not read for %(age)s, and is tried again by itself; new alerts wait there: %(reason)s")
-    said, closings = sentence(text, age=age, reason=reason), _jobs(facts.closes)
+    said, closings = sentence(text, **values), _jobs(facts.closes)
     if not closings:
         return said
     return counted(
@@ -199,12 +207,16 @@ def _unread(facts: Flowing, age: timedelta, reason: Cause) -> Sentence:
     )
 
 
-def _undelivered(target: str, age: timedelta, reason: Cause) -> Sentence:
+def _undelivered(target: str, age: timedelta, reason: Cause, again: datetime | None) -> Sentence:
+    values: dict[str, Value] = {"target": target, "age": age, "reason": reason}
     if _needs_a_token(reason):
         text = N_("Deliveries to %(target)s stand still for %(age)s. Look at its token: %(reason)s")
+    elif again is not None:
+        text = N_("Deliveries to %(target)s stand still for %(age)s, and are tried again at %(again)s: %(reason)s")
+        values["again"] = again
     else:
         text = N_("Deliveries to %(target)s stand still for %(age)s, and are tried again by themselves: %(reason)s")
-    return sentence(text, target=target, age=age, reason=reason)
+    return sentence(text, **values)
 
 
 def _needs_a_token(reason: Cause) -> bool:

@@ -265,6 +265,8 @@ class Daemon:
             self._door.renew(settings.web)
         except ConfigError as error:  # the files changed since they were looked at
             self._refuse(error)
+        else:
+            self._refused("")
         logs.configure(level=settings.log.level, format=settings.log.format)
         # Names alone: the values may be secret.
         log.info(
@@ -272,7 +274,6 @@ class Daemon:
             keys=changed_keys(before, settings),
             profile_changed=_profiles(new) != _profiles(old),
         )
-        self._refused("")
         self._systemd.ready()
 
     async def _handed_over(self, old: Runtime, new: Runtime) -> bool:

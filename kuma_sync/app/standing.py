@@ -11,7 +11,7 @@ from enum import StrEnum
 from kuma_sync.app.processes import Running
 from kuma_sync.core.condition import CONFIGURATION, Trouble, told_apart
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
-from kuma_sync.core.sentence import Cause, Sentence, Value, counted, sentence
+from kuma_sync.core.sentence import Cause, Refusal, Sentence, Value, counted, sentence
 from kuma_sync.store import Heartbeat
 from kuma_sync.store.copies import DEAD_AFTER
 from kuma_sync.store.read_models.waiting import Held
@@ -154,7 +154,7 @@ def and_failing(said: Sentence, paused: Maintenance, running: Running) -> Senten
         "%(said)s. It also fails since %(since)s: %(reason)s",
         said=said,
         since=failing.since,
-        reason=failing.reason or failing.state,
+        reason=Cause(failing.reason or failing.state),
     )
 
 
@@ -213,7 +213,7 @@ def _trouble(trouble: Trouble) -> Sentence:
 
 
 def _refused(reason: str) -> Sentence:
-    return sentence("configuration on disk refused: %(reason)s", reason=Cause(reason))
+    return sentence("configuration on disk refused: %(reason)s", reason=Refusal(reason))
 
 
 def _unread(reason: str, changed: datetime | None) -> Sentence:

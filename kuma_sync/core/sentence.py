@@ -29,6 +29,11 @@ class Cause:
         return bool(self.text)
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal(Cause):
+    """Why a configuration was refused: its key, and what is wrong there, in our English."""
+
+
 Scalar = str | datetime | timedelta | Cause
 
 

@@ -241,7 +241,7 @@ def _failing_beneath(facts: Circumstances, way: _Way) -> Iterator[Why]:
             "%(part)s also fails since %(since)s: %(reason)s.",
             part=part_named(trouble.part),
             since=trouble.since,
-            reason=trouble.reason or trouble.state,
+            reason=Cause(trouble.reason or trouble.state),
         )
         yield Why(said=said)
 

@@ -76,8 +76,13 @@ def parked_subjects(tx: Tx) -> list[str]:
     return sorted({job.subject for job in jobs} | {piece.digest for piece in tx.rejects.waiting()})
 
 
-def drop(tx: Tx, subject: str, *, by: str) -> bool:
-    """Give an alert (or a parked piece) up for good; false when it is unknown, or was given up before."""
+def drop(tx: Tx, subject: str, *, by: str, held: Held | None = None) -> bool:
+    """Give an alert (or a parked piece) up for good; false when it is unknown, or was given up before.
+
+    With `held` it is, too, where the brake no longer holds that: somebody released it meanwhile.
+    """
+    if held is not None and held not in tx.waiting.held(subject):
+        return False
     alert_id = AlertId(subject)
     dropped = tx.rejects.drop(subject)
     locked = lock(tx, deliveries=Stop(subject=subject), links=[alert_id])

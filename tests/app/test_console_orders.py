@@ -24,6 +24,7 @@ from kuma_sync.core.link import Offered
 from kuma_sync.settings import Settings, load
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
 from kuma_sync.store.jobs import JobState
+from kuma_sync.sync import operator
 from kuma_sync.web.console.orders import (
     Changed,
     Choice,
@@ -234,6 +235,65 @@ async def test_a_release_names_what_it_lets_go_and_leaves_what_came_later(databa
         assert here.ask(waiting) == ["a", "b"]
         with pytest.raises(NothingDone, match="holds nothing"):
             await here.actions.foresee(Release(choice=Choice(everything=True)))
+
+
+@pytest.mark.parametrize(
+    ("marks", "remarks"),
+    [
+        ({"held_create": True}, []),
+        ({"held_close": True, "incident": an_incident(), "alert_closed": True}, ["3 incidents stay open in the IRP."]),
+    ],
+)
+async def test_a_group_that_the_brake_holds_is_given_up_as_it_was_shown(
+    database_url: str, tmp_path: Path, marks: dict[str, Any], remarks: list[str]
+) -> None:
+    async with ordering(database_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            keep(tx, "a", "b", **marks)
+        (group,) = here.ask(lambda tx: tx.groups.all())
+        order = Drop(choice=Choice(group=group.key))
+        signed = await here.agreed(order)
+        with here.store.writing() as tx:
+            keep(tx, "c", **marks)
+
+        with pytest.raises(Changed):
+            await here.actions.carry_out(signed)
+        foreseen = await here.actions.foresee(order)
+        told = await here.carries_out(order)
+
+        assert str(foreseen.says) == "3 alerts are given up."
+        assert [str(one) for one in foreseen.remarks if "stay open" in str(one)] == remarks
+        assert told == "3 alerts were given up."
+        assert here.ask(lambda tx: [tx.links.get(AlertId(one)).dropped for one in "abc"]) == [True] * 3
+        assert here.ask(lambda tx: (tx.waiting.held(), waiting(tx))) == ([], [])
+
+
+async def test_what_somebody_released_meanwhile_is_not_given_up_with_its_group(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with ordering(database_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            keep(tx, "a", held_create=True)
+            (held,) = tx.waiting.held()
+            operator.release(tx, by="viktor")
+
+        with here.store.writing() as tx:
+            assert not operator.drop(tx, "a", by="anna", held=held)
+        assert here.ask(waiting) == ["a"]
+
+
+async def test_closings_held_towards_kuma_are_not_given_up_all_at_once(sqlite_url: str, tmp_path: Path) -> None:
+    """Their alerts are open in KUMA: what comes of them later must reach the IRP."""
+    async with ordering(sqlite_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            keep(tx, "a", "b", incident=an_incident())
+            for name in "ab":
+                tx.closes.put([Put(subject=name, lane=Lane.CLOSE, held=True)])
+        (group,) = here.ask(lambda tx: tx.groups.all())
+
+        with pytest.raises(NothingDone, match="These alerts are open in KUMA"):
+            await here.actions.foresee(Drop(choice=Choice(group=group.key)))
+        assert await here.carries_out(Drop(choice=Choice(ids=("a",)))) == "One alert was given up."
 
 
 async def test_a_closing_says_which_sides_and_needs_a_reason(database_url: str, tmp_path: Path) -> None:

@@ -122,7 +122,17 @@ def test_while_any_part_fails_it_is_never_said_that_alerts_flow(part: str) -> No
 def test_all_that_is_wrong_is_told_the_worst_first() -> None:
     facts = facts_of(("irp", "paused", "503"), ("configuration", "refused", "x"), stopped=[group(Kind.HELD_CREATE, 2)])
 
-    assert [str(one).split(" ")[0] for one in told(facts)] == ["Deliveries", "2", "The"]
+    assert [str(one).split(" ")[0] for one in told(facts)] == ["Deliveries", "The", "2"]
+
+
+def test_a_refused_configuration_is_told_before_a_pause_that_somebody_wants() -> None:
+    paused = Maintenance(part="north", since=AGO, until=None, by="anna")
+    both = facts_of(("configuration", "refused", "x"), ("close", "failing", "x"), paused=[paused])
+
+    assert [str(one).split(" ")[0] for one in told(both)] == ["The", "north", "Closings"]
+    assert str(told(replace(both, running=running(), refused="x"))[0]).startswith(
+        "The configuration on disk is refused"
+    )
 
 
 def test_an_irp_that_polls_us_and_never_asked_must_be_looked_at_there() -> None:
@@ -180,6 +190,19 @@ def test_a_refused_token_is_said_to_need_a_person_and_not_to_mend_itself(part: s
 
     assert "Look at its token: token refused (answered 401)" in sentence
     assert "tried again" not in sentence
+
+
+def test_where_it_is_known_when_a_side_is_tried_next_that_is_said() -> None:
+    tries = {"kuma": NOW + timedelta(seconds=30), "irp:north": NOW + timedelta(seconds=20)}
+
+    assert said(("poll", "failing", "503"), tries=tries) == (
+        "KUMA is not read for 14 min, and is tried again at 2026-01-15 12:00:30Z, in 30 s; new alerts wait there: 503"
+    )
+    assert said(("delivery:north", "failing", "503"), tries=tries) == (
+        "Deliveries to north stand still for 14 min, and are tried again at 2026-01-15 12:00:20Z, in 20 s: 503"
+    )
+    assert "by themselves" in said(("irp", "paused", "503"), tries=tries)
+    assert "12:00:20" not in said(("irp:north", "paused", "token refused (answered 401)"), tries=tries)
 
 
 def test_closings_that_wait_for_a_kuma_that_is_away_are_counted() -> None:

@@ -14,6 +14,7 @@ from kuma_sync.core.condition import Trouble
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import DeliveredState, Offered
 from kuma_sync.core.maintenance import Maintenance
+from kuma_sync.core.sentence import Cause
 from kuma_sync.core.why import Circumstances, Press, Waits, Why, why
 
 SOON, AGO = NOW + timedelta(minutes=2), NOW - timedelta(minutes=14)
@@ -164,12 +165,14 @@ def test_what_fails_under_a_pause_is_told_behind_it() -> None:
 
     told = said({"target": "north"}, delivery=a_job(), paused=[paused], troubles=[trouble])
     of_another = said(delivery=a_job(), paused=[replace(paused, part="irp")], troubles=[trouble])
+    beneath = judged({"target": "north"}, delivery=a_job(), paused=[paused], troubles=[trouble])[1].said
 
     assert [one.split(" (")[0] for one in told] == [
         "north is paused",
         "IRP north also fails since 2026-01-15 11:46:00Z: answered 503.",
     ]
     assert len(of_another) == 1
+    assert beneath.values["reason"] == Cause("answered 503"), "the console translates it"
 
 
 def test_both_ways_are_told_and_a_daemon_that_does_not_run() -> None:

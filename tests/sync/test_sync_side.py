@@ -116,6 +116,32 @@ async def test_a_refused_token_pauses_the_side_until_the_back_off_is_over() -> N
     assert remote.probes == 1
 
 
+async def test_a_side_that_is_asked_nothing_says_when_it_is_tried_next() -> None:
+    remote = Remote()
+    remote.probe_error = denied()
+    for error in (transient(30), denied()):
+        with pytest.raises((Transient, GateClosed)):
+            await remote.ask(error)
+    waiting = remote.gate.tried_at
+    remote.clock.advance(seconds=30)
+    with pytest.raises(GateClosed):
+        await remote.ask(denied())
+    paused = remote.gate.tried_at
+    remote.clock.advance(seconds=2)
+
+    assert waiting == remote.clock() - timedelta(seconds=2)
+    assert paused == remote.clock()
+    assert (remote.gate.tried_at, Remote().gate.tried_at, maintained()[0].gate.tried_at) == (None, None, None)
+
+
+async def test_a_kind_of_request_that_stands_still_is_tried_when_it_is_due() -> None:
+    whole, kind = Remote(), Remote()
+    both = RemoteGate("irp", pace=whole.gate.pace, health=whole.health, narrower=[kind.gate])
+    kind.gate.stand_still("create answered 404 at /x: is the profile's path right?")
+
+    assert both.tried_at == kind.clock() + timedelta(seconds=2)
+
+
 async def test_the_pause_grows_from_trial_to_trial_and_the_first_success_ends_it() -> None:
     remote = Remote()
     remote.probe_error = denied()

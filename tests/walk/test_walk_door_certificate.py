@@ -91,6 +91,35 @@ async def test_a_reload_shows_the_renewed_certificate_and_breaks_no_connection(t
     assert refused["key"] == "web.cert_file"
 
 
+async def test_a_certificate_that_broke_while_the_old_work_ended_stays_refused(tmp_path: Path, sqlite_url: str) -> None:
+    authority, listen = trustme.CA(), somewhere()
+    file = written(authority, tmp_path / "door.pem", listen.split(":")[0])
+    web = {"listen": listen, "cert_file": str(file)}
+    async with staged(tmp_path, sqlite_url, web=web) as stage:
+        hanging = stage.irp.faults.add("hang", method="POST")
+        stage.kuma.raise_alert()
+        async with (
+            stage.daemon() as child,
+            httpx.AsyncClient(base_url=f"https://{listen}", verify=trusting(authority), trust_env=False) as client,
+        ):
+            await eventually(lambda: hanging.fired)  # the old runtime does not end before this is answered
+            stage.configure(store={"password": "waits for a restart"})
+            child.process.send_signal(signal.SIGHUP)
+            await eventually(lambda: child.says("configuration_waits_for_restart"))  # the files were looked at
+            file.write_text("no certificate")
+            stage.irp.faults.clear()
+            await eventually(lambda: child.says("configuration_reloaded"))
+            broken = (await client.get("/readyz")).json()
+
+            written(authority, file, listen.split(":")[0])
+            child.process.send_signal(signal.SIGHUP)
+            await eventually(lambda: len(child.says("configuration_reloaded")) == 2)
+            mended = (await client.get("/readyz")).json()
+
+    assert broken["configuration_refused"].startswith("web.cert_file: the certificate or its key cannot be used")
+    assert "configuration_refused" not in mended
+
+
 def _connects(host: str, port: int) -> bool:
     try:
         socket.create_connection((host, port)).close()

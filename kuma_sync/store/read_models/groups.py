@@ -62,6 +62,14 @@ class Kind(StrEnum):
         return self in (Kind.HELD_CREATE, Kind.HELD_CLOSE, Kind.HELD_CLOSING)
 
     @property
+    def given_up(self) -> bool:
+        """Tell whether its members can be given up all at once.
+
+        What the brake holds towards KUMA cannot: those alerts are open there, and what comes of them would be lost.
+        """
+        return self.parked or self in (Kind.HELD_CREATE, Kind.HELD_CLOSE)
+
+    @property
     def towards(self) -> Towards:
         """Return the side that it goes to."""
         return "kuma" if self in (Kind.CLOSING, Kind.HELD_CLOSING) else "irp"

@@ -25,8 +25,8 @@ TOWARDS: dict[QueueName, Towards] = {"delivery": "irp", "close": "kuma"}
 class ParkedJob:
     """A parked alert, or a parked piece of KUMA's answer that is no alert; and why.
 
-    `size` is a piece's length in bytes; None for an alert. `name` is empty where no such alert is known here. `since`
-    is when the job was put on its queue, `attempts` how often it failed.
+    `size` is a piece's length in bytes; None for an alert. `name` and `priority` are empty where no such alert is known
+    here. `since` is when the job was put on its queue, `attempts` how often it failed.
     """
 
     id: str
@@ -37,6 +37,7 @@ class ParkedJob:
     target: str = ""
     since: datetime | None = None
     attempts: int = 0
+    priority: str = field(default="", compare=False)
 
     @property
     def towards(self) -> Towards:
@@ -58,6 +59,7 @@ class Held:
     name: str
     target: str = ""
     since: datetime | None = field(default=None, compare=False)
+    priority: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,7 @@ class Named:
     id: str
     name: str
     last_seen: datetime | None
+    priority: str = field(default="", compare=False)
 
 
 class Waiting:
@@ -117,9 +120,10 @@ HELD_LINK = tuple(schema.links.c[name] for name in ("alert_id", "target", "held_
 
 
 def with_name(alert_id: Column[Any], *columns: Any) -> Select[Any]:
-    """Select columns of a table that names alerts, and the alert's name, NULL where it is not known here."""
+    """Select columns of a table that names alerts, and the alert's name and priority, NULL where it is unknown here."""
     alerts = schema.alerts
-    return select(*columns, alerts.c.name).select_from(alert_id.table.outerjoin(alerts, alerts.c.id == alert_id))
+    joined = alert_id.table.outerjoin(alerts, alerts.c.id == alert_id)
+    return select(*columns, alerts.c.name, alerts.c.priority).select_from(joined)
 
 
 def in_state(queue: QueueName, state: JobState) -> Select[Any]:
@@ -138,6 +142,7 @@ def parked_job(queue: QueueName, row: Any) -> ParkedJob:
         target=row.target if queue == "delivery" else "",
         since=row.put_at,
         attempts=row.attempts,
+        priority=row.priority or "",
     )
 
 
@@ -148,7 +153,15 @@ def parked_piece(row: Any) -> ParkedJob:
 
 def held_link(row: Any) -> list[Held]:
     """Return what the brake holds of a link, which may be two things."""
-    held = partial(Held, id=row.alert_id, towards="irp", name=row.name or "", target=row.target, since=row.changed_at)
+    held = partial(
+        Held,
+        id=row.alert_id,
+        towards="irp",
+        name=row.name or "",
+        target=row.target,
+        since=row.changed_at,
+        priority=row.priority or "",
+    )
     return [
         *([held(what="create", reason=CREATE_HELD)] if row.held_create else []),
         *([held(what="close", reason=CLOSING_HELD)] if row.held_close else []),
@@ -158,12 +171,20 @@ def held_link(row: Any) -> list[Held]:
 def held_closing(row: Any) -> Held:
     """Return the held closing of a row of the close queue."""
     reason = both(CLOSING_HELD, row.reason)
-    return Held(id=row.subject, what="close", towards="kuma", reason=reason, name=row.name or "", since=row.put_at)
+    return Held(
+        id=row.subject,
+        what="close",
+        towards="kuma",
+        reason=reason,
+        name=row.name or "",
+        since=row.put_at,
+        priority=row.priority or "",
+    )
 
 
 def named(row: Any) -> Named:
     """Return the alert of a row."""
-    return Named(id=row.alert_id, name=row.name or "", last_seen=row.last_seen)
+    return Named(id=row.alert_id, name=row.name or "", last_seen=row.last_seen, priority=row.priority or "")
 
 
 def both(reason: str, more: str | None) -> str:

@@ -11,6 +11,7 @@ import structlog
 from kuma_sync.core.alert import AlertId, Observation
 from kuma_sync.core.comparison import CompletePass, left
 from kuma_sync.core.moments import rfc3339
+from kuma_sync.core.plan import Passed
 from kuma_sync.core.window import Query, ReadKind, by_id, leaves_late_listing, next_reads, next_watermark
 from kuma_sync.kuma.client import KumaClient
 from kuma_sync.store import Leadership, PassRecord, Store, Tx
@@ -47,6 +48,7 @@ class Poller:
         self._settings = poll_settings
         self._refused: set[AlertId] = set()
         self._round: Round | None = None
+        self._passed = Passed()
 
     @property
     def read(self) -> int:
@@ -169,21 +171,27 @@ class Poller:
         if complete:
             moves |= {"sweep": round_.sweep, "swept_at": poll_settings.clock()}
         failing = round_.unreadable[ReadKind.CONTENTS] - round_.refused
-        closings = await self._store.read(partial(_closed, failing))
+        closings, now = await self._store.read(partial(_closed, failing)), poll_settings.clock()
 
-        def conclude(tx: Tx) -> None:
+        def conclude(tx: Tx) -> int:
             lock(tx, leadership=round_.leadership)
-            note_closings(
-                tx, closings, brake=poll_settings.brake, open_before=round_.open_links, to_irp=poll_settings.to_irp
+            passed = note_closings(
+                tx,
+                closings,
+                brake=poll_settings.brake,
+                open_before=round_.open_links,
+                to_irp=poll_settings.to_irp,
+                passed=self._passed.count(now),
             )
             if complete and (behind := put_behind(tx)):
                 log.info("deliveries_taken_up", count=behind)
             if moves:
                 tx.cursor.move(**moves)
                 self._tell_of_watermark(tx, round_)
+            return passed
 
         if moves or closings:
-            await self._store.write(conclude, long=True)
+            self._passed = self._passed.and_now(await self._store.write(conclude, long=True), now)
             round_.passes[-1].left += len(closings)
             failpoint("cursor_moved")
             self._recorder.wake()

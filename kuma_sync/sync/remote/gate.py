@@ -126,6 +126,17 @@ class RemoteGate:
         known = breaker.pause_of(self._breaker)
         return known is not None and known.ends is Ends.OUTAGE
 
+    @property
+    def tried_at(self) -> datetime | None:
+        """Return when this side, or what stands still of it, is tried next; None where that is now, or not known."""
+        now, longest = self.pace.clock(), self.pace.policy.max
+        if self.maintenance is not None:
+            return None
+        trials = [breaker.trial_due(gate._breaker, now, longest)[1] for gate in self._family if gate.paused is not None]
+        times = [self._requested_wait.until(now), min((one or now for one in trials), default=None)]
+        at = max((one for one in times if one is not None), default=now)
+        return at if at > now else None
+
     def assure_open(self, *, paced: bool = False, reads: bool = False) -> None:
         """Raise GateClosed where a request would not be let through."""
         until = self.open_at(paced=paced, reads=reads)

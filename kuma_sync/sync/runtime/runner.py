@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -100,6 +100,11 @@ class Runtime:
     def gates(self) -> dict[str, RemoteGate]:
         """Return the gates of all remotes, by their part of the process."""
         return {"kuma": self.kuma} | {part_of("irp", name): target.gate for name, target in self.targets.items()}
+
+    @property
+    def tries(self) -> dict[str, datetime]:
+        """Return when a remote that is asked nothing now is tried next, by its part of the process."""
+        return {part: at for part, gate in self.gates.items() if (at := gate.tried_at) is not None}
 
     @property
     def proofs(self) -> list[Proof]:

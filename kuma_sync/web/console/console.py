@@ -148,6 +148,7 @@ class Console:
             "number": words.number,
             "sentence": words.sentence,
             "reason": words.reason,
+            "refusal": words.refusal,
             "state": words.state,
             "shown": shown,
             "translated": words.text,

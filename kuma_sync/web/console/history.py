@@ -39,6 +39,11 @@ DEEDS: dict[str, tuple[str, str]] = {
 }
 """What each line of the history says, and its tone."""
 
+ANALYST = N_("an analyst in the IRP")
+ACTORS = {"kuma": N_("KUMA"), "irp": ANALYST, "watch": ANALYST, "find": ANALYST}
+"""Who did it, where that is no person whom we know by name, nor `kuma-sync` itself. `watch` and `find` are how we came
+to know what an analyst did."""
+
 SEEN_FIRST, SEEN_LAST = N_("First seen by KUMA"), N_("Last seen by KUMA")
 
 

@@ -7,7 +7,7 @@ test compares these texts with the code that writes them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 
 from kuma_sync.core.moments import read_moment
@@ -196,6 +196,63 @@ _PROVIDER = (
     N_("it sent no ID token"),
 )
 
+CONFIGURATION = (
+    N_("%(reason)s (%(count)s more: `kuma-sync config check` lists them)"),
+    N_("%(reason)s (set by %(variable)s)"),
+    N_("is not a known key"),
+    N_("%(reason)s, did you mean %(key)s?"),
+    N_("is required"),
+    N_("is required (or %(key)s)"),
+    N_("is required, because %(key)s is set"),
+    N_("is given twice, here and as %(key)s; keep one"),
+    N_("is not valid"),
+    N_("expected text, in quotes"),
+    N_("expected a whole number"),
+    N_("expected a smaller whole number"),
+    N_("expected a number"),
+    N_("expected true or false"),
+    N_("expected a list"),
+    N_("expected a table"),
+    N_("expected at least one entry"),
+    N_("expected a list of tables, each written [[route]] in two brackets"),
+    N_("must not be empty"),
+    N_("must be at least %(number)s"),
+    N_("must be at most %(number)s"),
+    N_("must be longer than zero"),
+    N_("must be more than zero"),
+    N_("must not be shorter than retry.base"),
+    N_("%(value)s is not known, expected one of %(choices)s"),
+    N_('expected a duration such as "500ms", "30s", "10m", "2h" or "90d", or a number of seconds'),
+    N_('expected a size such as "512KB" or "32MB", or a number of bytes'),
+    N_('expected a time with its offset, such as "2026-01-31T00:00:00Z"'),
+    N_("expected an address that begins with https:// or http://"),
+    N_("expected an address without ? and #"),
+    N_("must not hold a user or a password; they have keys of their own"),
+    N_('expected "host:port" such as "127.0.0.1:8484", or "" for no HTTP door'),
+    N_("expected the path of a file"),
+    N_("there is no such file"),
+    N_("there is no such file: %(path)s"),
+    N_("the file cannot be read (%(detail)s)"),
+    N_("the file cannot be read (%(detail)s): %(path)s"),
+    N_("the file cannot be read by this user (uid %(count)s): %(path)s"),
+    N_("the file is empty: %(path)s"),
+    N_("there is no target %(name)s"),
+    N_('there is no built-in profile "%(name)s"'),
+    N_('did you mean "%(name)s"?'),
+    N_("is not valid TOML at line %(line)s, column %(column)s"),
+    N_("is not valid TOML at line %(line)s, column %(column)s: %(reason)s"),
+    N_("the closing quotation mark is missing"),
+    N_("the value is missing"),
+    N_("text is written in quotation marks"),
+    N_("cannot change while the daemon runs; restart it"),
+    N_("the store belongs to %(theirs)s, not %(ours)s"),
+    N_(
+        "the certificate or its key cannot be used; expected PEM, with the key that fits and is not encrypted in "
+        "web.key_file, else in the same file: %(detail)s"
+    ),
+)
+"""What may be wrong with a configuration. These words are known there alone: an IRP, too, says `title is required`."""
+
 KNOWN = (*_CONNECTION, *_ANSWER, *_KUMA, *_GATE, *_WORK, *_HISTORY, *_STORE, *_PROVIDER)
 """The texts; what stands at `%(reason)s` is such a text itself."""
 
@@ -205,6 +262,9 @@ _PAUSED = re.compile(r"an operator paused (?P<part>\S+) until (?P<until>.+)")
 """How the parts say that somebody paused them (core/maintenance)."""
 
 _WHO = re.compile(r"[a-z][\w.:]*")
+_KEY = re.compile(r"""(?P<who>[\w./\\\[\]"-]+): (?P<reason>.+)""", re.DOTALL)
+"""A key, or the name of a file, and what is wrong there."""
+
 _DEEPEST = 8
 """How many reasons may stand within each other: text from elsewhere must not cost more."""
 
@@ -217,14 +277,33 @@ def recognised(text: str, depth: int = 0) -> Sentence | None:
     return next((said for said in _readings(text, depth + 1) if said is not None), None)
 
 
+@lru_cache(maxsize=256)
+def refusal(text: str, depth: int = 0) -> Sentence | None:
+    """Return why a configuration was refused as a sentence to be translated; None where nothing of it is known."""
+    if depth > _DEEPEST:
+        return None
+    for template, pattern in _patterns(CONFIGURATION):
+        if found := pattern.fullmatch(text):
+            return _filled(template, found, lambda inner: refusal(inner, depth + 1))
+    if (found := _KEY.fullmatch(text)) and (why := refusal(found["reason"], depth + 1)):
+        return sentence("%(who)s: %(reason)s", who=found["who"], reason=why)
+    first, _, rest = text.partition("; ")
+    parts = (refusal(first, depth + 1), refusal(rest, depth + 1)) if rest else (None, None)
+    return recognised(text) if parts == (None, None) else _both(parts, first, rest)
+
+
+def _filled(template: str, found: re.Match[str], inner: Callable[[str], Sentence | None]) -> Sentence:
+    values: dict[str, Value] = {**found.groupdict()}
+    if "reason" in values:
+        values["reason"] = inner(found["reason"]) or found["reason"]
+    return sentence(template, **values)
+
+
 def _readings(text: str, depth: int) -> Iterator[Sentence | None]:
     yield _paused(text)
-    for template, pattern in _patterns():
+    for template, pattern in _patterns(KNOWN):
         if found := pattern.fullmatch(text):
-            values: dict[str, Value] = {**found.groupdict()}
-            if "reason" in values:
-                values["reason"] = recognised(found["reason"], depth) or found["reason"]
-            yield sentence(template, **values)
+            yield _filled(template, found, lambda inner: recognised(inner, depth))
     yield _after_a_name(text, depth)
     yield _one_by_one(text, depth)
 
@@ -246,8 +325,10 @@ def _one_by_one(text: str, depth: int) -> Sentence | None:
     """Read several reasons, of which some are known."""
     first, _, rest = text.partition("; ")
     parts = (recognised(first, depth), recognised(rest, depth)) if rest else (None, None)
-    if parts == (None, None):
-        return None
+    return None if parts == (None, None) else _both(parts, first, rest)
+
+
+def _both(parts: tuple[Sentence | None, Sentence | None], first: str, rest: str) -> Sentence:
     return sentence("%(reason)s; %(other)s", reason=parts[0] or first, other=parts[1] or rest)
 
 
@@ -262,9 +343,9 @@ def _paused(text: str) -> Sentence | None:
 
 
 @cache
-def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
+def _patterns(texts: tuple[str, ...]) -> tuple[tuple[str, re.Pattern[str]], ...]:
     """Return the texts with what matches them, those with the most words of their own first."""
-    ordered = sorted(KNOWN, key=lambda text: -len(_PLACE.sub("", text)))
+    ordered = sorted(texts, key=lambda text: -len(_PLACE.sub("", text)))
     return tuple((text, re.compile(_pattern_of(text), re.DOTALL)) for text in ordered)
 
 

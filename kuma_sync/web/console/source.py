@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal, Protocol
 
 from kuma_sync.core.alert import JsonObject
@@ -20,7 +21,10 @@ Tone = Literal["good", "warn", "bad"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overall:
-    """How it stands: one sentence, and what `status` says besides; and what that was judged by, in the same moment."""
+    """How it stands: one sentence, and what `status` says besides; and what that was judged by, in the same moment.
+
+    `tries` says when a remote that is asked nothing now is tried next, by its part of the daemon.
+    """
 
     tone: Tone
     first: Sentence
@@ -28,6 +32,7 @@ class Overall:
     alerts: Mapping[AlertState, int]
     stopped: Sequence[Group]
     paused: Sequence[Maintenance]
+    tries: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,9 +20,9 @@ from markupsafe import Markup, escape
 from starlette.requests import HTTPConnection
 
 from kuma_sync.core.moments import rfc3339
-from kuma_sync.core.sentence import N_, Cause, Scalar, Sentence
+from kuma_sync.core.sentence import N_, Cause, Refusal, Scalar, Sentence
 from kuma_sync.core.text import printable
-from kuma_sync.web.console.reasons import recognised
+from kuma_sync.web.console.reasons import recognised, refusal
 
 LANGUAGES = {"en": "English", "ru": "Русский"}
 THEMES = ("auto", "light", "dark")
@@ -179,6 +179,11 @@ class Words:
         said = recognised(text)
         return _with_commands(shown(text)) if said is None else self.sentence(said)
 
+    def refusal(self, text: str) -> Markup:
+        """Write why a configuration was refused: what is ours of it translated."""
+        said = refusal(text)
+        return _with_commands(shown(text)) if said is None else self.sentence(said)
+
     def when(self, moment: datetime | None) -> Markup:
         """Write a time: how long ago, and exactly, in the viewer's zone and in UTC."""
         if moment is None:
@@ -260,6 +265,8 @@ class Words:
                 return self.at(value)
             case timedelta():
                 return self.lasting(value)
+            case Refusal():
+                return self.refusal(value.text)
             case Cause():
                 return self.reason(value.text)
             case _:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 from builders import a_link, an_alert
 from console_stage import OpenConsole, console_at, text_of
@@ -12,6 +15,9 @@ from kuma_sync.core.alert import AlertId, AlertSnapshot, Contents
 from kuma_sync.core.condition import Trouble
 from kuma_sync.store import Process, Shape, Shown
 from kuma_sync.store.activity import Counts
+from kuma_sync.sync.runtime.runner import Runtime
+
+BEGAN = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 
 
 def works(console: OpenConsole, *troubles: Trouble) -> None:
@@ -52,12 +58,18 @@ async def test_what_is_held_is_the_headline_and_not_green(tmp_path: Path, sqlite
 
 async def test_a_refused_configuration_is_the_headline_with_a_link(tmp_path: Path, sqlite_url: str) -> None:
     async with console_at(tmp_path, sqlite_url) as console, console.signed_in() as anna:
-        works(console, Trouble(part="configuration", state="refused", reason="x: bad", since=console.clock.now))
-        console.health.refused("x: bad")
-        page = await anna.sees("/")
+        works(
+            console,
+            Trouble(
+                part="configuration", state="refused", reason="poll.x: is not a known key", since=console.clock.now
+            ),
+        )
+        console.health.refused("poll.x: is not a known key")
+        page, russian = await anna.sees("/"), await anna.sees("/", **{"Accept-Language": "ru"})
 
     assert tone_of(page.text) == "warn"
     assert "The configuration on disk is refused since" in text_of(page)
+    assert "poll.x: нет такого ключа" in text_of(russian)
     assert 'href="/configuration">' in page.text.partition("<main")[2]
 
 
@@ -107,12 +119,30 @@ async def test_what_fails_under_a_pause_is_in_the_headline_and_with_its_part(tmp
             tx.pauses.begin("irp", until=None, by="console:anna")
         console.health.paused("irp", "answered 503")
         console.health.maintained({"irp": "an operator paused irp"})
-        page = await anna.sees("/")
+        page, russian = await anna.sees("/"), await anna.sees("/", **{"Accept-Language": "ru"})
 
     text = text_of(page)
+    assert re.search(r"Кроме того, не работает с .*?: ответ 503", text_of(russian).partition("Части")[0])
     assert tone_of(page.text) == "warn"
     assert text.index("irp is paused (by console:anna") < text.index("It also fails since") < text.index("Parts")
     assert "IRP paused – an operator paused irp It also fails: answered 503" in text
+
+
+async def test_it_says_when_an_irp_that_is_away_is_tried_next(tmp_path: Path, sqlite_url: str) -> None:
+    away = Trouble(part="irp", state="paused", reason="answered 503", since=BEGAN)
+    async with console_at(tmp_path, sqlite_url) as console, console.signed_in() as anna:
+        console.clock.now = BEGAN
+        works(console, away)
+        console.health.paused("irp", "answered 503")
+        console.runtime = cast("Runtime", SimpleNamespace(tries={"irp": BEGAN + timedelta(seconds=30)}))
+        page, russian = await anna.sees("/"), await anna.sees("/", **{"Accept-Language": "ru"})
+        console.health.succeeded("irp")
+        well = await anna.sees("/")
+
+    assert re.search(r"and are tried again at \d\d:00:30 UTC \(in 30 seconds\) : answered 503", text_of(page))
+    assert re.search(r"IRP stopped – answered 503 Tried again at \d\d:00:30 UTC \(in 30 seconds\) Pause", text_of(page))
+    assert text_of(russian).count(":00:30 UTC (через 30 секунд)") == 2
+    assert "Tried again at" not in text_of(well)
 
 
 async def test_an_irp_that_never_asked_has_no_last_success(tmp_path: Path, sqlite_url: str) -> None:

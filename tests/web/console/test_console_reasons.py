@@ -9,12 +9,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tomli_w
 from console_stage import console_at, text_of
 
 import kuma_sync
-from kuma_sync.web.console.reasons import KNOWN, recognised
+from kuma_sync.core.errors import ConfigError
+from kuma_sync.settings import load
+from kuma_sync.web.console.reasons import CONFIGURATION, KNOWN, recognised
 from kuma_sync.web.console.words import Preferences, Words
 
 NOW = datetime(2026, 11, 29, 10, 49, 6, tzinfo=UTC)
@@ -66,7 +70,7 @@ def test_every_known_reason_is_one_that_the_code_writes() -> None:
     )
 
     lost = {}
-    for text in KNOWN:
+    for text in (*KNOWN, *CONFIGURATION):
         pieces = [piece for piece in SEAMS.split(text) if re.search("[a-z]{2}", piece)]
         lost[text] = [piece for piece in pieces if piece.strip(" :;,") not in written]
 
@@ -116,6 +120,41 @@ def test_a_reason_is_said_in_russian_and_in_english_as_it_was(text: str, russian
 )
 def test_what_others_said_stays_as_it_came(text: str) -> None:
     assert said(RUSSIAN, text) == said(ENGLISH, text) == text
+
+
+@pytest.mark.parametrize(
+    ("written", "russian"),
+    [
+        ({"poll": {"intervall": "5s"}}, "poll.intervall: нет такого ключа; может быть, poll.interval?"),
+        ({"poll": {"interval": True}}, "poll.interval: нужна длительность вида"),
+        ({"kuma": {"url": "kuma.example.com"}}, "kuma.token: обязателен (или kuma.token_file)"),
+        (
+            {"kuma": {"url": "", "token": "k"}, "brake": {"min_alerts": -1}},
+            "(и ещё 1: все покажет `kuma-sync config check`)",
+        ),
+    ],
+)
+def test_why_a_configuration_was_refused_is_said_in_russian(
+    written: dict[str, Any], russian: str, tmp_path: Path
+) -> None:
+    sides = {"kuma": {"url": "kuma.example.com", "token": "k"}, "irp": {"url": "sv.example.com", "token": "i"}}
+    file = tmp_path / "config.toml"
+    file.write_text(tomli_w.dumps({**sides, **written}))
+    file.chmod(0o600)
+    with pytest.raises(ConfigError) as refused:
+        load(file, {})
+
+    plain = {
+        words: html.unescape(re.sub(r"</?code>", "`", words.refusal(str(refused.value))))
+        for words in (RUSSIAN, ENGLISH)
+    }
+
+    assert russian in plain[RUSSIAN]
+    assert plain[ENGLISH] == str(refused.value)
+
+
+def test_what_an_irp_says_of_its_fields_is_not_taken_for_a_configurations_fault() -> None:
+    assert said(RUSSIAN, "answered 422; title: is required") == "ответ 422; title: is required"
 
 
 async def test_warnings_of_the_configuration_are_said_in_the_viewers_language(tmp_path: Path, sqlite_url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from builders import a_link, an_alert
 from console_stage import console_at, text_of
 
 from kuma_sync.core.alert import AlertId, AlertSnapshot, Contents
-from kuma_sync.store import Shape, Shown, Tx
+from kuma_sync.store import Lane, Put, Shape, Shown, Tx
 from kuma_sync.telemetry.health import PartState, State
 from kuma_sync.web.console.pages.closings import unknown
 from kuma_sync.web.console.pages.orders import away
@@ -35,12 +36,38 @@ async def test_a_group_shows_priority_and_tenant_and_says_its_reason_once(tmp_pa
         waiting = await anna.sees("/waiting")
         group = await anna.sees(f"/waiting/{group_on(waiting.text)}")
 
-    assert waiting.text.count("/orders/release?") == 1
+    assert [waiting.text.count(f"/orders/{verb}?") for verb in ("release", "drop")] == [1, 1]
+    assert "Give all 2 up" in text_of(waiting)
+    assert "rule a a · critical rule b b · critical" in text_of(waiting)
     assert text_of(group).count("more new at once than brake.max_new allows") == 1
     assert text_of(group).count("critical Kazan") == 2
     for page in (waiting, group):
         assert "The brake holds 2 new incidents; by now it has no limit for them (brake.max_new)." in text_of(page)
     assert "It concerns the IRP (sv.example.com)." in text_of(group)
+
+
+async def test_who_did_it_is_said_in_words_and_a_person_by_name(tmp_path: Path, sqlite_url: str) -> None:
+    def closed(tx: Tx) -> None:
+        keep(tx, "a")
+        for who, deed in (("kuma", "alert_closed"), ("irp", "incident_closed"), ("anna", "close_refused")):
+            tx.audit.note(who, deed, "a")
+        tx.audit.note("watch", "close_ordered", "a")
+        tx.audit.note("kuma-sync", "closed_in_kuma", "a")
+        keep(tx, "b")
+        tx.closes.put([Put(subject="b", lane=Lane.CLOSE, payload={"by": "watch", "reason": "responded"})])
+
+    async with console_at(tmp_path, sqlite_url) as console, console.signed_in() as anna:
+        await console.store.write(closed)
+        pages = [
+            text_of(await anna.sees(path, **{"Accept-Language": language}))
+            for language in ("en", "ru")
+            for path in ("/closings", "/alerts/a")
+        ]
+
+    for page, analyst in zip(pages, ["an analyst in the IRP"] * 2 + ["аналитик в IRP"] * 2, strict=True):
+        assert page.count(analyst) == (3 if "rule b b" in page else 2)
+        assert not re.search(r"(rule a a|·) (kuma|irp|watch) ", page)
+        assert re.search(r"(rule a a|·) anna\b", page)
 
 
 async def test_alerts_without_a_route_offer_nothing_to_press(tmp_path: Path, sqlite_url: str) -> None:

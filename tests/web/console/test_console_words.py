@@ -194,6 +194,14 @@ def test_every_state_has_a_word_in_both_languages_and_colour_is_not_all() -> Non
     assert words().state("<odd>") == '<span class="badge quiet">&lt;odd&gt;</span>'
 
 
+def test_what_is_parked_has_one_russian_word_that_does_not_sound_as_if_it_came_back() -> None:
+    """*Отложено* is put off, and goes on by itself."""
+    pages = [catalogue_file("ru"), ROOT / "README.ru.md", *(ROOT / "docs").glob("*.ru.md")]
+
+    assert [page.name for page in pages if re.search("отклад|отлож", page.read_text(), re.IGNORECASE)] == []
+    assert re.sub(r"<[^>]+>", "", words("ru").state("parked")) == "застрял"
+
+
 @pytest.mark.parametrize(
     ("accepted", "language"),
     [

@@ -17,7 +17,7 @@ from kuma_sync.core.sentence import N_
 from kuma_sync.core.text import cut, printable
 from kuma_sync.irp.context import alert_url
 from kuma_sync.web.console.console import Console
-from kuma_sync.web.console.history import time_line
+from kuma_sync.web.console.history import ACTORS, time_line
 from kuma_sync.web.console.orders import NothingDone
 from kuma_sync.web.console.source import Events
 from kuma_sync.web.console.words import Words
@@ -92,6 +92,7 @@ async def alert(request: Request, console: Console) -> Response:
         "told": told,
         "story": story,
         "line": time_line(story),
+        "actors": ACTORS,
         "nowhere": (NO_ROUTE, IGNORE),
         "kuma_url": alert_url(web_url, story.alert) if story.alert is not None else "",
         "irp_url": _web(story.link.incident.url) if story.link is not None and story.link.incident is not None else "",

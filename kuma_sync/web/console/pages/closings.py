@@ -14,6 +14,7 @@ from kuma_sync.store.jobs import JobState
 from kuma_sync.store.read_models.closings import OURS, ClosingDone
 from kuma_sync.telemetry.health import PartState, State, split_part
 from kuma_sync.web.console.console import Console
+from kuma_sync.web.console.history import ACTORS
 from kuma_sync.web.console.pages.waiting import target_named
 
 PAGE = 50
@@ -49,6 +50,7 @@ async def closings(request: Request, console: Console) -> Response:
         "off": {"kuma": not section.to_kuma, "irp": not section.to_irp},
         "more": len(found.done) == PAGE,
         "direction": direction,
+        "actors": ACTORS,
         "unknown": unknown(console.behind.health.ready().parts),
     }
     return console.page(request, "closings.html", N_("Closings"), values=values, refresh=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,6 +23,7 @@ from kuma_sync.web.console.charts import Chart, Point, drawn
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.pages.passes import how, what_of
 from kuma_sync.web.console.pages.waiting import UNROUTED, target_named, titled
+from kuma_sync.web.console.source import Overall
 
 DEPTHS = {
     Depth.PENDING: N_("due"),
@@ -55,7 +56,7 @@ class Part:
     """A part of the daemon as it is shown. `pauses` is what an operator may pause of it, "" for nothing.
 
     `waits`: it is well, and can do nothing while the IRP is away. `whole` names the part that a pause is of, also where
-    `name` names the piece of it that fails.
+    `name` names the piece of it that fails. `tried_at`: when what fails is tried next, where that is known.
     """
 
     name: Sentence
@@ -64,6 +65,7 @@ class Part:
     waits: bool
     pauses: str
     paused: Maintenance | None
+    tried_at: datetime | None
 
     @property
     def shown(self) -> str:
@@ -93,7 +95,7 @@ async def overview(request: Request, console: Console) -> Response:
     values = {
         "standing": standing,
         "refused": bool(console.behind.health.ready().refused),
-        "parts": _parts(console, standing.paused),
+        "parts": _parts(console, standing),
         "charts": charts(seen.slots),
         "seen": seen,
         "depths": [one for one in Depth if one in ALWAYS or any(queue.jobs.get(one) for queue in seen.queues.values())],
@@ -125,8 +127,8 @@ def _towards_irps(tx: Tx) -> dict[str, QueueCounts]:
     return {name: counts.plus(unfetched.get(name, QueueCounts())) for name, counts in found.items()}
 
 
-def _parts(console: Console, paused: Sequence[Maintenance]) -> list[Part]:
-    by_part = {one.part: one for one in paused}
+def _parts(console: Console, standing: Overall) -> list[Part]:
+    by_part = {one.part: one for one in standing.paused}
     parts, shown = console.behind.health.ready().parts, []
     for name, state in parts.items():
         pauses, (kind, target) = _pausable(name), split_part(name)
@@ -140,6 +142,7 @@ def _parts(console: Console, paused: Sequence[Maintenance]) -> list[Part]:
                 waits=away,
                 pauses=pauses,
                 paused=by_part.get(pauses),
+                tried_at=None if state.ready else standing.tries.get(name),
             )
         )
     return shown
