@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
-from builders import NOW
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.plan import Brake, Passed, Plan, check
+from kuma_sync.core.plan import Brake, Plan, check
 
 
 def ids(count: int) -> list[AlertId]:
@@ -43,34 +40,6 @@ def test_closings_are_held_above_the_share_and_from_the_number_on(closings: int,
     plan = check(Plan(closings=ids(closings)), a_brake(), open_links=open_links)
 
     assert plan.held_closings == (frozenset(ids(closings)) if held else frozenset())
-
-
-@pytest.mark.parametrize(
-    ("passed", "closings", "open_links", "held"),
-    [
-        (6, 8, 25, True),  # 14 of 31
-        (6, 3, 25, False),  # 9 are too few to be an accident
-        (6, 4, 28, False),  # 10 of 34
-        (6, 4, 27, True),  # 10 of 33
-        (30, 0, 1, False),
-        (0, 8, 31, False),
-    ],
-)
-def test_closings_of_rounds_just_before_count_with_those_of_a_round(
-    passed: int, closings: int, open_links: int, held: bool
-) -> None:
-    plan = check(Plan(closings=ids(closings)), a_brake(), open_links=open_links, passed=passed)
-
-    assert plan.held_closings == (frozenset(ids(closings)) if held else frozenset())
-
-
-def test_what_was_let_through_counts_for_a_minute() -> None:
-    passed = Passed().and_now(6, NOW).and_now(0, NOW + timedelta(seconds=5)).and_now(2, NOW + timedelta(seconds=50))
-
-    assert passed.count(NOW + timedelta(seconds=59)) == 8
-    assert passed.count(NOW + timedelta(seconds=60)) == 2
-    assert passed.count(NOW - timedelta(hours=1)) == 0, "the clock was set back"
-    assert len(passed.and_now(1, NOW + timedelta(minutes=5)).rounds) == 1
 
 
 @pytest.mark.parametrize(

@@ -100,26 +100,6 @@ async def test_a_watch_round_that_would_close_too_many_alerts_holds_them_all(tmp
     assert stage.agrees(), stage.verdict()
 
 
-async def test_closings_that_come_in_quick_rounds_are_judged_together(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
-        ids = await many(stage, runtime, 31)
-        from_kuma, from_irp = ids[:6], ids[6:12]
-        for alert_id, other in zip(from_kuma, from_irp, strict=True):
-            stage.kuma.close(alert_id, "responded")
-            stage.irp.analyst_close(stage.incident(other).id, "False positive")
-        await carried(runtime)
-        passed = len(stage.wrote("close")), len(stage.kuma.closes)
-        for alert_id, other in zip(ids[12:20], ids[20:28], strict=True):
-            stage.kuma.close(alert_id, "responded")
-            stage.irp.analyst_close(stage.incident(other).id, "False positive")
-        await carried(runtime)
-        held = {await state_of(runtime, alert_id) for alert_id in ids[12:28]}
-
-    assert passed == (6, 6)
-    assert held == {"held"}
-    assert (len(stage.wrote("close")), len(stage.kuma.closes)) == (6, 6)
-
-
 async def test_closings_held_by_mistake_are_taken_back_by_a_resync_of_the_reopened(
     tmp_path: Path, sqlite_url: str
 ) -> None:

@@ -17,7 +17,7 @@ from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.incident import Found, Incident, Origin, Resolution, alert_of, external_key
 from kuma_sync.core.link import Link
 from kuma_sync.core.moments import rfc3339
-from kuma_sync.core.plan import Brake, Passed, Plan, check
+from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.store import Lane, PassRecord, Put, Store, Tx
 from kuma_sync.store.locks import lock
@@ -120,7 +120,6 @@ class Watch:
         self._watched = watched
         self._dated_ahead = False
         self._settled: dict[RowKey, Resolution] = {}
-        self._passed = Passed()
 
     async def watch_once(self) -> int:
         """Ask once; return how many closings were found. Where watching is off, or another
@@ -139,15 +138,14 @@ class Watch:
         known, listing = await self._listed(await self._store.read(self._known))
         verdicts = await self._judged(listing)
 
-        def conclude(tx: Tx) -> tuple[int, int]:
+        def conclude(tx: Tx) -> int:
             if listing.rows or listing.error is None:
                 lock(tx, leadership=leadership)
-            found, passed = self._conclude(tx, known, listing, verdicts)
+            found = self._conclude(tx, known, listing, verdicts)
             tx.audit.note_pass(self._record(listing, left=found))
-            return found, passed
+            return found
 
-        found, passed = await self._store.write(conclude, long=True)
-        self._passed = self._passed.and_now(passed, self._watched.clock())
+        found = await self._store.write(conclude, long=True)
         failpoint("watch_committed")
         if listing.error is not None:
             raise listing.error
@@ -271,11 +269,8 @@ class Watch:
         async with self._gate.admit(paced=True, reads=True):
             return await self._irp.find(external_key(self._watched.instance, alert_id))
 
-    def _conclude(self, tx: Tx, known: _Known, listing: Listing, verdicts: Verdicts) -> tuple[int, int]:
-        """Queue the round's closings, all in one transaction, held where the brake says so.
-
-        Return how many there are, and how many of those for KUMA it lets through.
-        """
+    def _conclude(self, tx: Tx, known: _Known, listing: Listing, verdicts: Verdicts) -> int:
+        """Queue the round's closings, all in one transaction, held where the brake says so."""
         open_again = (
             set(tx.links.unresolved(self._watched.target)) - verdicts.closings.keys() if listing.proven else set()
         )
@@ -285,7 +280,7 @@ class Watch:
         carried = [each for each in news if self._closings.to_kuma and not links[each].alert_closed]
         awaited = {each for each in carried if not news[each].row.resolved and links[each].unresolved_at is None}
         self._await_resolutions(tx, sorted(awaited))
-        passed = self._carry(tx, {each: one for each, one in news.items() if each not in awaited}, carried)
+        self._carry(tx, {each: one for each, one in news.items() if each not in awaited}, carried)
         self._find_again(tx, {each: links[each] for each in verdicts.misnamed if each in links})
         if listing.proven:
             for alert_id in sorted(open_again):
@@ -294,7 +289,7 @@ class Watch:
             until = next_watched(known.watched_until, rows, [news[each].row for each in awaited], now=listing.now)
             if until != known.watched_until:
                 tx.targets.note_watched(self._watched.target, until)
-        return len(news) - len(awaited), passed
+        return len(news) - len(awaited)
 
     def _await_resolutions(self, tx: Tx, awaited: list[AlertId]) -> None:
         for alert_id in awaited:
@@ -302,10 +297,10 @@ class Watch:
             tx.audit.note("irp", "resolution_awaited", alert_id, "closed without a resolution yet")
             log.info("resolution_awaited", alert_id=alert_id)
 
-    def _carry(self, tx: Tx, closings: Mapping[AlertId, ClosedIncident], carried: list[AlertId]) -> int:
+    def _carry(self, tx: Tx, closings: Mapping[AlertId, ClosedIncident], carried: list[AlertId]) -> None:
         wanted = [each for each in carried if each in closings]
-        open_links, passed = tx.links.open_count([self._watched.target]), self._passed.count(self._watched.clock())
-        plan = check(Plan(closings=wanted), self._watched.brake, open_links=open_links, passed=passed)
+        open_links = tx.links.open_count([self._watched.target])
+        plan = check(Plan(closings=wanted), self._watched.brake, open_links=open_links)
         if plan.held_closings:
             log.error("brake_holds_closings", towards="kuma", held=len(plan.held_closings), open=open_links)
         for alert_id, closing in closings.items():
@@ -323,7 +318,6 @@ class Watch:
             if request is not None:
                 put_order(tx, request, held=alert_id in plan.held_closings)
             log.info("incident_closed_in_irp", alert_id=alert_id, resolution=resolution)
-        return len(wanted) - len(plan.held_closings)
 
     def _find_again(self, tx: Tx, links: Mapping[AlertId, Link]) -> None:
         """Have deliveries find incidents that are called otherwise now, before anything is written to them."""

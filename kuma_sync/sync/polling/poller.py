@@ -11,7 +11,6 @@ import structlog
 from kuma_sync.core.alert import AlertId, Observation
 from kuma_sync.core.comparison import CompletePass, left
 from kuma_sync.core.moments import rfc3339
-from kuma_sync.core.plan import Passed
 from kuma_sync.core.window import Query, ReadKind, by_id, leaves_late_listing, next_reads, next_watermark
 from kuma_sync.kuma.client import KumaClient
 from kuma_sync.store import Leadership, PassRecord, Store, Tx
@@ -48,7 +47,6 @@ class Poller:
         self._settings = poll_settings
         self._refused: set[AlertId] = set()
         self._round: Round | None = None
-        self._passed = Passed()
 
     @property
     def read(self) -> int:
@@ -171,27 +169,21 @@ class Poller:
         if complete:
             moves |= {"sweep": round_.sweep, "swept_at": poll_settings.clock()}
         failing = round_.unreadable[ReadKind.CONTENTS] - round_.refused
-        closings, now = await self._store.read(partial(_closed, failing)), poll_settings.clock()
+        closings = await self._store.read(partial(_closed, failing))
 
-        def conclude(tx: Tx) -> int:
+        def conclude(tx: Tx) -> None:
             lock(tx, leadership=round_.leadership)
-            passed = note_closings(
-                tx,
-                closings,
-                brake=poll_settings.brake,
-                open_before=round_.open_links,
-                to_irp=poll_settings.to_irp,
-                passed=self._passed.count(now),
+            note_closings(
+                tx, closings, brake=poll_settings.brake, open_before=round_.open_links, to_irp=poll_settings.to_irp
             )
             if complete and (behind := put_behind(tx)):
                 log.info("deliveries_taken_up", count=behind)
             if moves:
                 tx.cursor.move(**moves)
                 self._tell_of_watermark(tx, round_)
-            return passed
 
         if moves or closings:
-            self._passed = self._passed.and_now(await self._store.write(conclude, long=True), now)
+            await self._store.write(conclude, long=True)
             round_.passes[-1].left += len(closings)
             failpoint("cursor_moved")
             self._recorder.wake()
