@@ -11,6 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from babel import Locale
 from babel.dates import format_datetime, format_timedelta
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
@@ -159,10 +160,10 @@ class Words:
 
     def __init__(self, preferences: Preferences, now: datetime) -> None:
         self.preferences = preferences
-        self._language = preferences.language
+        self._locale = Locale.parse(preferences.language)
         self._zone = zone_named(preferences.zone)
         self._now = now
-        translations = translations_of(self._language)
+        translations = translations_of(preferences.language)
         self._text: Callable[[str], str] = translations.ugettext
         self._plural: Callable[[str, str, int], str] = translations.ungettext
 
@@ -225,11 +226,11 @@ class Words:
 
     def hour(self, moment: datetime) -> Markup:
         """Write the time of a day in the viewer's zone, for a chart."""
-        return escape(format_datetime(moment, "HH:mm", tzinfo=self._zone, locale=self._language))
+        return escape(format_datetime(moment, "HH:mm", tzinfo=self._zone, locale=self._locale))
 
     def number(self, value: float) -> Markup:
         """Write a number as the language does."""
-        return escape(format_decimal(value, locale=self._language))
+        return escape(format_decimal(value, locale=self._locale))
 
     def state(self, name: str) -> Markup:
         """Write a state as a badge: its word, and a tone that a style colours."""
@@ -239,14 +240,14 @@ class Words:
     def _distance(self, length: timedelta, *, add_direction: bool = False) -> Markup:
         return escape(
             format_timedelta(
-                length, granularity="second", threshold=1.5, add_direction=add_direction, locale=self._language
+                length, granularity="second", threshold=1.5, add_direction=add_direction, locale=self._locale
             )
         )
 
     def _clock(self, moment: datetime, zone: ZoneInfo) -> str:
         there, today = moment.astimezone(zone), self._now.astimezone(self._zone)
         day = "" if there.date() == today.date() else "d MMM " if there.year == today.year else "d MMM y "
-        return format_datetime(there, f"{day}HH:mm:ss", tzinfo=zone, locale=self._language)
+        return format_datetime(there, f"{day}HH:mm:ss", tzinfo=zone, locale=self._locale)
 
     def _template(self, said: Sentence) -> Markup:
         if not said.plural:
