@@ -164,6 +164,7 @@ def _kuma_closed(closed: GateClosed) -> Sentence:
 def _overall(tx: Tx, *, where: str, tries: Mapping[str, datetime]) -> Overall:
     """Judge it as `status` does. What else is wrong follows the first sentence."""
     running = running_beside(tx)
+    tries = {part: at for part, at in tries.items() if at > tx.now}  # a try that was waited for meanwhile is no news
     facts = flowing(tx, running, tries=tries)
     judged = partial(Overall, alerts=facts.alerts, stopped=facts.stopped, paused=facts.paused, tries=tries)
     if not running.daemon:  # its first heartbeat is yet to come
