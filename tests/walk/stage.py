@@ -163,7 +163,7 @@ class Stage:
     ) -> AsyncIterator[httpx.AsyncClient]:
         """Run the whole daemon in this process, doors and all; yield a client that may pass them.
 
-        Not `ready`: it is enough that the door answers.
+        Not `ready`: it is enough that nothing is starting any more.
         """
         listen = somewhere()
         self.configure(web={"listen": listen, "tokens": {"security-vision": "door-token"}})
@@ -371,9 +371,12 @@ async def _answers(client: httpx.AsyncClient, running: asyncio.Task[None], *, re
     if running.done():
         await running
     try:
-        return (await client.get("/readyz")).status_code == 200 or not ready
+        answer = await client.get("/readyz")
     except httpx.TransportError:
         return False
+    if ready:
+        return answer.status_code == 200
+    return all(part["state"] != "starting" for part in answer.json()["parts"].values())
 
 
 def metric(metrics: Metrics, name: str, **labels: str) -> float:
