@@ -17,6 +17,7 @@ setup: $(READY) ## create the environment (done by every other target as needed)
 
 $(READY): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "kuma-sync needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.13 $(MAKECMDGOALS)"; exit 1; }
+	@echo 'Fetching the libraries into $(VENV): a minute or two.'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip --disable-pip-version-check install --quiet --require-hashes -r requirements-dev.lock
 	@$(BIN)/pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from kuma_sync.app.build import open_store, utc_now
 from kuma_sync.app.identity import served
-from kuma_sync.app.processes import refuse_moved
+from kuma_sync.app.processes import refuse_second
 from kuma_sync.app.pullers import Puller, pullers
 from kuma_sync.app.takeover import refuse_another
-from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
+from kuma_sync.core.errors import ConfigError, StoreError, StoreHeld, StoreUnavailable
 from kuma_sync.settings import Settings
 from kuma_sync.settings.paths import SYSTEM_STATE
 from kuma_sync.settings.sections import StoreSection, WebSection
@@ -195,9 +195,9 @@ def check_store(settings: Settings, ours: Identity) -> Iterator[Finding]:
     """Judge the store; a store out of reach is a finding, not an error."""
     file = store_file(store_url(settings.store.url))
     try:
-        refuse_moved(settings)
-    except ConfigError as error:
-        yield failed("store", str(error), misconfigured=True)
+        refuse_second(settings, ours)
+    except (ConfigError, StoreHeld) as error:
+        yield failed("store", str(error), misconfigured=isinstance(error, ConfigError))
         return
     if file is not None and not os.access(file.path, os.R_OK | os.W_OK):
         yield _unusable(file.path, settings.store.url)
@@ -314,7 +314,7 @@ def _certificate(file: Path, validity: tuple[datetime, datetime] | None, now: da
     if end <= now:
         return failed("door certificate", f"{file} has expired on {end:%Y-%m-%d}: no caller accepts it")
     days = days_left(end, now)
-    soon = f"{file}, {days}; after a renewal restart kuma-sync, it is read at start only"
+    soon = f"{file}, {days}; after a renewal reload kuma-sync (SIGHUP): it reads the files again"
     return warning("door certificate", soon) if end - now < EXPIRES_SOON else ok("door certificate", f"{file}, {days}")
 
 

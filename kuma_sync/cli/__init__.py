@@ -48,7 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("config:config", "Check the configuration offline; show it, or its JSON Schema."),
     "profile": ("config:profile", "List or show the built-in profiles."),
     "console-user": ("console:console_user", "Print the line that lets somebody sign in at the console."),
-    "db": ("db:db", "Upgrade the store's schema, show it, prune or rebind the store."),
+    "db": ("db:db", "Back the store up, copy, prune or rebind it; upgrade its schema, show it."),
     "health": ("health:health", "Ask a running daemon whether it is ready, or alive."),
     "completion": ("completion:completion", "Print the completion script of bash, zsh or fish."),
     "demo": ("demo:demo", "Play a scripted day on two simulators, then compare both sides."),

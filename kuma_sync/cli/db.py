@@ -43,7 +43,7 @@ from kuma_sync.telemetry import logs
 @click.group()
 @group_config_option
 def db() -> None:
-    """Upgrade the store's schema, show it; back the store up, copy it, prune or rebind it."""
+    """Back the store up, copy, prune or rebind it; upgrade its schema, show it."""
 
 
 @db.command(epilog=examples("kuma-sync db upgrade"))

@@ -350,7 +350,7 @@ class _Demo:
         say(f"  the console: http://{place.listen}/ ({USER}, {place.password})")
         say(f"  curl -s http://{place.listen}/readyz")
         say(f"  curl -s -H 'Authorization: Bearer {DOOR_TOKEN}' http://{place.listen}/metrics")
-        say(f"  kuma-sync status -c {place.config}")
+        say(f"  {Path(sys.executable).with_name('kuma-sync')} status -c {place.config}")
         say(f"  {listing}")
         say(f"  curl -s -H 'Authorization: Bearer {irp_token}' {irp}/api/v1/incidents")
         say(f"  curl -s -H 'Authorization: Bearer {kuma_token}' {kuma}/_sim/act -d '{{\"do\": \"raise_alert\"}}'")

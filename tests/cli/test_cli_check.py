@@ -297,7 +297,7 @@ async def test_a_door_whose_certificate_run_would_refuse_is_refused_here_too(tmp
 @pytest.mark.parametrize(
     ("days", "said"),
     [
-        (13, "warning: {}, 12 days left; after a renewal restart kuma-sync, it is read at start only"),
+        (13, "warning: {}, 12 days left; after a renewal reload kuma-sync (SIGHUP): it reads the files again"),
         (15, "ok: {}, 14 days left"),
         (-1, "failed: {} has expired on {end:%Y-%m-%d}: no caller accepts it"),
     ],

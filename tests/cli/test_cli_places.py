@@ -180,10 +180,14 @@ async def test_a_second_store_beside_a_held_one_of_the_same_kuma_and_irp_is_not_
         new = {"url": f"sqlite:///{tmp_path}/new.db"}
         with held(StoreFile(elsewhere / "kuma-sync.db")):
             once = await ask("run", "--once", *moved(w, "etc", store=new))
+            checked = await ask("check", *moved(w, "etc", store=new))
             stranger = await ask("run", "--once", *moved(w, "etc", store=new, kuma={"instance": "another"}))
 
     assert once.code == 1
-    assert once.err.splitlines()[-1] == _refused(f"with the store {elsewhere}/kuma-sync.db", w, tmp_path, "new.db")
+    refused = _refused(f"with the store {elsewhere}/kuma-sync.db", w, tmp_path, "new.db")
+    assert once.err.splitlines()[-1] == refused
+    assert checked.code == 1
+    assert refused.removeprefix("kuma-sync: ") in checked.out
     assert stranger.code == 0
 
 
@@ -194,6 +198,7 @@ async def test_a_forgotten_store_of_the_same_two_sides_is_told_before_a_new_one(
         await ask("run", "--once", *w.c)
 
         file = await ask("run", "--once", *moved(w, "etc", store={"url": f"sqlite:///{tmp_path}/new.db"}))
+        checked = await ask("check", *moved(w, "etc", store={"url": f"sqlite:///{tmp_path}/new.db"}))
         database = await ask("run", "--once", *moved(w, "etc", store={"url": postgres_url}))
         (elsewhere / "kuma-sync.db").rename(elsewhere / "kuma-sync.db.old")
         on_purpose = await ask("run", "--once", *moved(w, "etc", store={"url": f"sqlite:///{tmp_path}/new.db"}))
@@ -205,6 +210,8 @@ async def test_a_forgotten_store_of_the_same_two_sides_is_told_before_a_new_one(
         "would send everything anew, over what analysts wrote. "
         f'Name it, store.url = "sqlite:///{elsewhere}/kuma-sync.db"; or move it away to begin anew'
     )
+    assert checked.code == 2
+    assert f"{elsewhere}/kuma-sync.db is the store of the same KUMA" in checked.out
     assert database.code == 0, "from a file to PostgreSQL there is no other way"
     assert on_purpose.code == 0
 

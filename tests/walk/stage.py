@@ -159,9 +159,12 @@ class Stage:
 
     @asynccontextmanager
     async def door(
-        self, env: Mapping[str, str] | None = None, *, limits: Limits | None = None
+        self, env: Mapping[str, str] | None = None, *, limits: Limits | None = None, ready: bool = True
     ) -> AsyncIterator[httpx.AsyncClient]:
-        """Run the whole daemon in this process, doors and all; yield a client that may pass them."""
+        """Run the whole daemon in this process, doors and all; yield a client that may pass them.
+
+        Not `ready`: it is enough that nothing is starting any more.
+        """
         listen = somewhere()
         self.configure(web={"listen": listen, "tokens": {"security-vision": "door-token"}})
         daemon = Daemon(self.settings(), reload=self.settings, env=env or {}, limits=limits)
@@ -169,7 +172,7 @@ class Stage:
         headers = {"Authorization": "Bearer door-token"}
         try:
             async with plain_client(f"http://{listen}", headers=headers, timeout=40) as client:
-                await eventually(lambda: _ready(client, running))
+                await eventually(lambda: _answers(client, running, ready=ready))
                 yield client
         finally:
             daemon.stop()
@@ -364,13 +367,16 @@ def _parked(tx: Tx) -> list[Job]:
     return [*tx.delivery.jobs(states=[JobState.PARKED]), *tx.closes.jobs(states=[JobState.PARKED])]
 
 
-async def _ready(client: httpx.AsyncClient, running: asyncio.Task[None]) -> bool:
+async def _answers(client: httpx.AsyncClient, running: asyncio.Task[None], *, ready: bool) -> bool:
     if running.done():
         await running
     try:
-        return (await client.get("/readyz")).status_code == 200
+        answer = await client.get("/readyz")
     except httpx.TransportError:
         return False
+    if ready:
+        return answer.status_code == 200
+    return all(part["state"] != "starting" for part in answer.json()["parts"].values())
 
 
 def metric(metrics: Metrics, name: str, **labels: str) -> float:
