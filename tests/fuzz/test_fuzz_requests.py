@@ -97,7 +97,7 @@ HEADERS += (
     b"Transfer-Encoding: gzip",
     b" x: y",
 )
-EXPECTED = {200, 202, 204, 303, 304, 400, 401, 403, 404, 405, 406, 408, 413, 414, 431}
+EXPECTED = {200, 202, 204, 303, 304, 400, 401, 403, 404, 405, 406, 408, 413, 414, 429, 431}
 
 
 def call(chance: Random) -> bytes:
