@@ -27,7 +27,7 @@ cp "$root/requirements.lock" "$root/config.example.toml" "$root/CHANGELOG.md" "$
     "$root/deploy/kuma-sync.service" "$root/deploy/offline/install.sh" "$work/$name/"
 cp -r "$root/docs" "$work/$name/"
 mkdir "$work/$name/deploy"
-cp -r "$root/deploy/prometheus" "$root/deploy/grafana" "$work/$name/deploy/"
+cp -r "$root/deploy/prometheus" "$root/deploy/grafana" "$root/deploy/kuma-sync.service" "$work/$name/deploy/"
 [ -z "${SBOM:-}" ] || cp "$SBOM" "$work/$name/"
 "$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' > "$work/$name/PYTHON_VERSION"
 (cd "$work/$name" && find . -type f ! -name SHA256SUMS -print0 | LC_ALL=C sort -z | xargs -0 sha256sum > SHA256SUMS)

@@ -139,16 +139,9 @@ def _to_drop(tx: Tx, choice: Choice, settings: Settings) -> Chosen:
 
 
 def _held_to_drop(tx: Tx, choice: Choice) -> Sequence[Held]:
-    """Return what the brake holds of a group that may be given up as a whole; raise NothingDone where it may not."""
+    """Return what the brake holds of a group that may be given up as a whole (`Kind.given_up`)."""
     held = _held(tx, choice) if choice.group else []
-    if any(one.towards == "kuma" for one in held):
-        raise NothingDone(
-            sentence(
-                "These alerts are open in KUMA: if all were given up, nothing that happens to them would reach the "
-                "IRP. Give up single ones; or have their incidents opened again in the IRP, then send the alerts anew."
-            )
-        )
-    return held
+    return [] if any(one.towards == "kuma" for one in held) else held
 
 
 def _left_open(held: Sequence[Held]) -> list[Sentence]:

@@ -148,6 +148,11 @@ def woken(breaker: Breaker, now: datetime) -> Breaker:
             return breaker
 
 
+def next_trial(breaker: Breaker) -> datetime | None:
+    """Return when it is tried next; None where nothing stands still, or a trial is under way."""
+    return breaker.trial_at if isinstance(breaker, Open) else None
+
+
 def trial_due(breaker: Breaker, now: datetime, longest: timedelta) -> tuple[Breaker, datetime | None]:
     """Return the time of the next trial; None means now.
 

@@ -84,9 +84,12 @@ def drop(tx: Tx, subject: str, *, by: str, held: Held | None = None) -> bool:
     if held is not None and held not in tx.waiting.held(subject):
         return False
     alert_id = AlertId(subject)
-    dropped = tx.rejects.drop(subject)
     locked = lock(tx, deliveries=Stop(subject=subject), links=[alert_id])
     link = locked.links.get(alert_id)
+    if held is not None and held not in tx.waiting.held(subject):  # under the lock: released at this very moment
+        tx.delivery.put([put_of(link)] if link is not None and locked.stopped else [])
+        return False
+    dropped = tx.rejects.drop(subject)
     tx.links.change(alert_id, transitions.dropped, now=tx.now)
     removed = locked.stopped + tx.delivery.remove(subject) + tx.closes.clear(subject)
     if link is not None:

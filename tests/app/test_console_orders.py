@@ -291,7 +291,7 @@ async def test_closings_held_towards_kuma_are_not_given_up_all_at_once(sqlite_ur
                 tx.closes.put([Put(subject=name, lane=Lane.CLOSE, held=True)])
         (group,) = here.ask(lambda tx: tx.groups.all())
 
-        with pytest.raises(NothingDone, match="These alerts are open in KUMA"):
+        with pytest.raises(NothingDone, match="There is nothing to be dropped"):
             await here.actions.foresee(Drop(choice=Choice(group=group.key)))
         assert await here.carries_out(Drop(choice=Choice(ids=("a",)))) == "One alert was given up."
 

@@ -24,6 +24,7 @@ from kuma_sync.core.link import Link
 from kuma_sync.store import Claim, Lane, Put, Shape, Shown, Store, Tx
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.locks import lock
+from kuma_sync.sync import operator
 from kuma_sync.sync.leader import READER
 from kuma_sync.sync.runtime.housekeeping import prune
 
@@ -279,6 +280,22 @@ async def test_an_alert_for_which_a_closing_is_being_handed_in_is_not_pruned(pos
             left = tx.links.many([AlertId("a"), AlertId("b")])
 
     assert (removed, list(left)) == (1, ["a"])
+
+
+async def test_what_is_released_at_this_moment_is_not_given_up_with_its_group(postgres_url: str) -> None:
+    async with stores(postgres_url, 2) as (one, other):
+        with one.writing() as tx:
+            tx.links.add([a_link(held_create=True)], now=tx.now)
+            (held,) = tx.waiting.held()
+
+        async with asyncio.TaskGroup() as group:
+            with one.writing() as tx:
+                released = operator.release(tx, by="viktor", what=[held])
+                dropping = group.create_task(other.write(lambda tx: operator.drop(tx, held.id, by="anna", held=held)))
+                await somebody_waits(postgres_url)
+
+        assert (released, dropping.result()) == ([held.id], False)
+        assert [row.state for row in await jobs(one)] == [JobState.PENDING]
 
 
 async def test_a_pause_is_not_ended_by_another_while_it_is_being_ended(postgres_url: str) -> None:

@@ -141,6 +141,19 @@ async def test_a_kind_of_request_that_stands_still_is_tried_when_it_is_due() -> 
 
     assert both.tried_at == kind.clock() + timedelta(seconds=2)
 
+    both.stand_still("answered 503")
+    kind.clock.advance(seconds=-1)
+    assert both.tried_at == whole.clock() + timedelta(seconds=2)  # it must pass the whole side first
+
+
+async def test_of_a_trial_that_is_under_way_no_next_one_is_told() -> None:
+    remote = Remote()
+    remote.gate.stand_still("answered 503")
+    remote.clock.advance(seconds=2)
+
+    async with remote.gate.admit():
+        assert remote.gate.tried_at is None
+
 
 async def test_the_pause_grows_from_trial_to_trial_and_the_first_success_ends_it() -> None:
     remote = Remote()

@@ -86,8 +86,9 @@ async def test_connector_that_stopped_asking_is_told_of_until_it_asks_again(tmp_
     async with staged(tmp_path, sqlite_url, irp=irp) as stage, stage.door(ready=False) as client:
 
         async def missed() -> bool:
-            irp = (await client.get("/readyz")).json()["parts"]["irp"]
-            return "nobody asked for alerts for" in (irp.get("reason") or "")
+            answer = await client.get("/readyz")
+            reason = answer.json()["parts"]["irp"].get("reason") or ""
+            return answer.status_code == 503 and "nobody asked for alerts for" in reason
 
         async def well_after_it_asked() -> bool:
             await ids(client, "irp")

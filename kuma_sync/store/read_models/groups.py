@@ -65,7 +65,7 @@ class Kind(StrEnum):
     def given_up(self) -> bool:
         """Tell whether its members can be given up all at once.
 
-        What the brake holds towards KUMA cannot: those alerts are open there, and what comes of them would be lost.
+        What the brake holds towards KUMA cannot: those alerts have incidents, which would be updated no more.
         """
         return self.parked or self in (Kind.HELD_CREATE, Kind.HELD_CLOSE)
 

@@ -159,11 +159,12 @@ class Search:
         found: list[Position] = []
         by_index = _by_index_alone(asked)
         first, *rest = self._patience.words if by_index else self._patience.rows
-        to_the_end = by_index and self._no_more_than(first + sum(rest))
+        most = first + sum(rest)
         for number in order[order.index(start.segment) if start is not None else 0 :]:
             at = start if start is not None and start.segment == number and start.id is not None else None
             walk, steps = self._walk(asked, segments[number], named, back=back), first
             while True:
+                to_the_end = by_index and not rest and self._no_more_than(most)
                 end = None if to_the_end else self._boundary(walk, at, steps)
                 rows = self._connection.execute(walk.wanted(at, end).limit(asked.limit + 1 - len(found)))
                 found += [Position(segment=number, key=row.key, id=row.id) for row in rows]

@@ -129,13 +129,14 @@ class RemoteGate:
     @property
     def tried_at(self) -> datetime | None:
         """Return when this side, or what stands still of it, is tried next; None where that is now, or not known."""
-        now, longest = self.pace.clock(), self.pace.policy.max
+        now = self.pace.clock()
         if self.maintenance is not None:
             return None
-        trials = [breaker.trial_due(gate._breaker, now, longest)[1] for gate in self._family if gate.paused is not None]
-        times = [self._requested_wait.until(now), min((one or now for one in trials), default=None)]
+        whole, *narrower = (breaker.next_trial(gate._breaker) for gate in self._family)
+        trials = [whole] if self._family[0].paused is not None else [one for one in narrower if one is not None]
+        times = [self._requested_wait.until(now), min((one for one in trials if one is not None), default=None)]
         at = max((one for one in times if one is not None), default=now)
-        return at if at > now else None
+        return at if now < at <= now + self.pace.policy.max else None
 
     def assure_open(self, *, paced: bool = False, reads: bool = False) -> None:
         """Raise GateClosed where a request would not be let through."""

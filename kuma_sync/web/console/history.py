@@ -39,10 +39,10 @@ DEEDS: dict[str, tuple[str, str]] = {
 }
 """What each line of the history says, and its tone."""
 
-ANALYST = N_("an analyst in the IRP")
-ACTORS = {"kuma": N_("KUMA"), "irp": ANALYST, "watch": ANALYST, "find": ANALYST}
+SOMEBODY = N_("somebody in the IRP")
+ACTORS = {"kuma": N_("KUMA"), "irp": SOMEBODY, "watch": SOMEBODY, "find": SOMEBODY}
 """Who did it, where that is no person whom we know by name, nor `kuma-sync` itself. `watch` and `find` are how we came
-to know what an analyst did."""
+to know what was done there, by a person or a rule of the IRP's."""
 
 SEEN_FIRST, SEEN_LAST = N_("First seen by KUMA"), N_("Last seen by KUMA")
 

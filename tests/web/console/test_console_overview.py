@@ -140,9 +140,9 @@ async def test_it_says_when_an_irp_that_is_away_is_tried_next(tmp_path: Path, sq
         well = await anna.sees("/")
 
     assert re.search(r"and are tried again at \d\d:00:30 UTC \(in 30 seconds\) : answered 503", text_of(page))
-    assert re.search(r"IRP stopped – answered 503 Tried again at \d\d:00:30 UTC \(in 30 seconds\) Pause", text_of(page))
+    assert re.search(r"IRP stopped – answered 503 Next try: \d\d:00:30 UTC \(in 30 seconds\) Pause", text_of(page))
     assert text_of(russian).count(":00:30 UTC (через 30 секунд)") == 2
-    assert "Tried again at" not in text_of(well)
+    assert "Next try" not in text_of(well)
 
 
 async def test_an_irp_that_never_asked_has_no_last_success(tmp_path: Path, sqlite_url: str) -> None:
