@@ -21,6 +21,7 @@ from kuma_sync.store.queue import WAITING, QueueCounts
 from kuma_sync.store.read_models.activity import Slot
 from kuma_sync.store.read_models.groups import Group
 from kuma_sync.store.read_models.overview import AlertState
+from kuma_sync.sync.closing.to_kuma import CLOSE_AT
 from kuma_sync.sync.handout.expecting import NOBODY_ASKED
 from kuma_sync.telemetry.health import State, part_of, split_part
 
@@ -172,9 +173,9 @@ def _stopped(trouble: Trouble, facts: Flowing) -> Sentence:
     match name:
         case "store":
             return sentence("Nothing flows: the store is not well for %(age)s: %(reason)s", age=age, reason=reason)
-        case "kuma" | "poll":
+        case "kuma" | "poll" if not why.startswith(CLOSE_AT):
             return _unread(facts, age, reason)
-        case "close" if why == trouble.reason:
+        case "kuma" | "close" if why == trouble.reason:
             said = sentence(
                 "Closings in KUMA stand still for %(age)s, and are tried again by themselves: %(reason)s",
                 age=age,

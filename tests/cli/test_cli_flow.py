@@ -184,6 +184,15 @@ def test_a_kuma_that_is_away_comes_before_an_irp_that_is() -> None:
     assert sentence.startswith("KUMA is not read for 14 min, and is tried again by itself")
 
 
+def test_where_kuma_has_no_path_for_closings_alone_reading_is_not_said_to_stand_still() -> None:
+    sentence = said(("kuma", "paused", "close at https://kuma:7223/api/v1/alerts/close answered 404 Not Found"))
+
+    assert sentence == (
+        "Closings in KUMA stand still for 14 min, and are tried again by themselves: "
+        "close at https://kuma:7223/api/v1/alerts/close answered 404 Not Found"
+    )
+
+
 @pytest.mark.parametrize("part", ["kuma", "irp"])
 def test_a_refused_token_is_said_to_need_a_person_and_not_to_mend_itself(part: str) -> None:
     sentence = said((part, "paused", "token refused (answered 401)"))

@@ -28,6 +28,9 @@ from kuma_sync.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
+CLOSE_AT = "close at"
+"""How the reason begins where KUMA has no such path: closings stand still then, reading goes on."""
+
 FINAL = (400, 404, 406)
 
 
@@ -90,7 +93,7 @@ class CloseAlert:
             self._gates.known.add("close")
         if error.status not in (404, 405) or "close" in self._gates.known:
             return ""
-        return f"close at {self._kuma.close_address} {error.summary}"
+        return f"{CLOSE_AT} {self._kuma.close_address} {error.summary}"
 
     def _reasoned(self, order: CloseRequest) -> CloseRequest:
         """Look again for the reason of a resolution (an empty one, too) that had none: there may be one by now."""
