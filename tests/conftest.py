@@ -21,6 +21,7 @@ import psycopg
 import pytest
 import shared_statements
 import shared_templates
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 from stores import migrated, opened
 
@@ -29,6 +30,10 @@ from kuma_sync.telemetry import redact
 
 shared_statements.share()
 shared_templates.share()
+
+# How fast the machine is decides nothing.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 for _name in [name for name in os.environ if name.startswith("KUMA_SYNC_")]:
     del os.environ[_name]
