@@ -184,7 +184,7 @@ def test_a_kuma_that_is_away_comes_before_an_irp_that_is() -> None:
     assert sentence.startswith("KUMA is not read for 14 min, and is tried again by itself")
 
 
-def test_where_kuma_has_no_path_for_closings_alone_reading_is_not_said_to_stand_still() -> None:
+def test_where_kuma_lacks_the_path_of_closings_only_they_are_said_to_stand_still() -> None:
     sentence = said(("kuma", "paused", "close at https://kuma:7223/api/v1/alerts/close answered 404 Not Found"))
 
     assert sentence == (
