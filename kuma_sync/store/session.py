@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -88,9 +88,12 @@ class Tx:
         held = QueueCounts(jobs={Depth.HELD: len(self.links.held())})
         return {"delivery": self.delivery.total().plus(held), "close": self.closes.total().plus(QueueCounts())}
 
-    def deliveries(self) -> dict[str, QueueCounts]:
-        """Count the jobs towards each target; what the brake keeps from it, or no route takes, counts as held."""
-        found = self.delivery.counts()
+    def deliveries(self, counted: Mapping[str, QueueCounts] | None = None) -> dict[str, QueueCounts]:
+        """Count the jobs towards each target; what the brake keeps from it, or no route takes, counts as held.
+
+        `counted` are the jobs, where somebody has just counted them.
+        """
+        found = dict(self.delivery.counts() if counted is None else counted)
         for target, count in self.links.held_by_target().items():
             held = QueueCounts(jobs={Depth.HELD: count})
             found[target] = found.get(target, QueueCounts()).plus(held)

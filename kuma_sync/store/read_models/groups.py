@@ -142,10 +142,8 @@ class Groups:
         return Members(items=[rows.member(row) for row in found[:limit]], after=last)
 
     def _of(self, kind: Kind) -> Iterator[Group]:
-        rows, count = _rows(kind), func.count().label("members")
-        columns = [column for column in (rows.target, rows.reason) if column is not None]
-        query = select(*columns, count, func.min(rows.since).label("oldest")).where(rows.condition)
-        for row in self._connection.execute(query.group_by(*columns).order_by(count.desc()).limit(MOST_REASONS)):
+        rows = _rows(kind)
+        for row in self._connection.execute(_counted(kind)):
             target, reason = getattr(row, "target", ""), getattr(row, "reason", "")
             if row.members:  # without a GROUP BY there is a row of nothing
                 yield Group(
@@ -213,6 +211,16 @@ def _rows(kind: Kind) -> _Rows:
             return _links(and_(schema.HELD, links.c.held_close), CLOSING_HELD, lambda row: held_link(row)[-1])
         case Kind.UNROUTED:
             return _links(and_(schema.UNROUTED), UNROUTED, named)
+
+
+@cache
+def _counted(kind: Kind) -> Select[Any]:
+    """Count the members of each group, the largest first, and tell since when the oldest waits."""
+    rows, count = _rows(kind), func.count().label("members")
+    told_apart: list[Any] = [column for column in (rows.target, rows.reason) if column is not None]
+    columns: list[Any] = [*told_apart, count, func.min(rows.since).label("oldest")]
+    query = select(*columns).where(rows.condition).group_by(*told_apart)
+    return query.order_by(count.desc()).limit(MOST_REASONS)
 
 
 def _jobs(queue: QueueName, state: JobState, member: Callable[[Any], Member]) -> _Rows:

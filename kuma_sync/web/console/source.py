@@ -12,6 +12,7 @@ from kuma_sync.core.incident import Found
 from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.core.sentence import Sentence
 from kuma_sync.core.why import Why
+from kuma_sync.store.queue import QueueCounts
 from kuma_sync.store.read_models.groups import Group
 from kuma_sync.store.read_models.overview import AlertState
 from kuma_sync.store.read_models.story import AlertView
@@ -32,6 +33,8 @@ class Overall:
     alerts: Mapping[AlertState, int]
     stopped: Sequence[Group]
     paused: Sequence[Maintenance]
+    deliveries: Mapping[str, QueueCounts]
+    closes: QueueCounts
     tries: Mapping[str, datetime] = field(default_factory=dict)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -91,7 +92,7 @@ class Titled:
 async def overview(request: Request, console: Console) -> Response:
     """Show the page."""
     standing = await console.source.overall()  # first: it stores what is not counted yet
-    seen = await console.store.read(_look)
+    seen = await console.store.read(partial(_look, standing))
     values = {
         "standing": standing,
         "refused": bool(console.behind.health.ready().refused),
@@ -111,19 +112,19 @@ async def overview(request: Request, console: Console) -> Response:
     return console.page(request, "overview.html", N_("Overview"), values=values, refresh=True)
 
 
-def _look(tx: Tx) -> Seen:
+def _look(standing: Overall, tx: Tx) -> Seen:
     return Seen(
         slots=tx.happened.slots(length=STEP),
-        queues={**_towards_irps(tx), "kuma": tx.closes.total()},
+        queues={**_towards_irps(tx, standing.deliveries), "kuma": standing.closes},
         passes=tx.audit.last_pass_by_kind(),
     )
 
 
-def _towards_irps(tx: Tx) -> dict[str, QueueCounts]:
+def _towards_irps(tx: Tx, counted: Mapping[str, QueueCounts]) -> dict[str, QueueCounts]:
     """Count what waits for each target there is; what a target has yet to fetch is due."""
     known = {name: QueueCounts() for name in tx.targets.joined()}
     unfetched = {name: QueueCounts(jobs={Depth.PENDING: count}) for name, count in tx.handouts.waiting().items()}
-    found = known | tx.deliveries()
+    found = known | tx.deliveries(counted)
     return {name: counts.plus(unfetched.get(name, QueueCounts())) for name, counts in found.items()}
 
 
