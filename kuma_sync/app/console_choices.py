@@ -114,8 +114,9 @@ def _to_retry(parked: Sequence[ParkedJob], settings: Settings) -> Chosen:
 
 
 def _to_drop(tx: Tx, choice: Choice, settings: Settings) -> Chosen:
-    parked, held = _parked(tx, choice), _held_to_drop(tx, choice)
-    names = _names_to_drop(tx, choice, [*parked, *held])
+    waiting = _waiting_to_drop(tx, choice)
+    held = [one for one in waiting if isinstance(one, Held)]
+    names = _names_to_drop(tx, choice, waiting)
     if not names:
         raise NothingDone(sentence("There is nothing to be dropped: it is unknown here, or was dropped already."))
     return Chosen(
@@ -124,7 +125,7 @@ def _to_drop(tx: Tx, choice: Choice, settings: Settings) -> Chosen:
         forecast=Forecast(
             says=counted("One alert is given up.", "%(count)d alerts are given up.", len(names)),
             remarks=(
-                *_concerned(settings, [*parked, *held]),
+                *_concerned(settings, waiting),
                 *_left_open(held),
                 sentence("No incident, no update and no closing any more, whatever becomes of the alert in KUMA."),
                 sentence("Only the order to send it anew takes an alert up again; a piece that is no alert is lost."),
@@ -138,10 +139,14 @@ def _to_drop(tx: Tx, choice: Choice, settings: Settings) -> Chosen:
     )
 
 
-def _held_to_drop(tx: Tx, choice: Choice) -> Sequence[Held]:
-    """Return what the brake holds of a group that may be given up as a whole (`Kind.given_up`)."""
-    held = _held(tx, choice) if choice.group else []
-    return [] if any(one.towards == "kuma" for one in held) else held
+def _waiting_to_drop(tx: Tx, choice: Choice) -> Sequence[ParkedJob | Held]:
+    """Return what is parked of a choice; of a group all, where its kind may be given up as a whole."""
+    if not choice.group:
+        return _parked(tx, choice)
+    group = tx.groups.named(choice.group)
+    if group is None or not group.kind.given_up:
+        return []
+    return [one for one in tx.groups.members(group, limit=group.count).items if isinstance(one, ParkedJob | Held)]
 
 
 def _left_open(held: Sequence[Held]) -> list[Sentence]:

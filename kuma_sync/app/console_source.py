@@ -166,8 +166,15 @@ def _overall(tx: Tx, *, where: str, tries: Mapping[str, datetime]) -> Overall:
     running = running_beside(tx)
     tries = {part: at for part, at in tries.items() if at > tx.now}  # a try that was waited for meanwhile is no news
     facts = flowing(tx, running, tries=tries)
-    counted = partial(Overall, alerts=facts.alerts, stopped=facts.stopped, paused=facts.paused, tries=tries)
-    judged = partial(counted, deliveries=facts.deliveries, closes=facts.closes)
+    judged = partial(
+        Overall,
+        alerts=facts.alerts,
+        stopped=facts.stopped,
+        paused=facts.paused,
+        deliveries=facts.deliveries,
+        closes=facts.closes,
+        tries=tries,
+    )
     if not running.daemon:  # its first heartbeat is yet to come
         return judged(tone="warn", first=sentence("The daemon is starting."))
     first, *more = told(facts)

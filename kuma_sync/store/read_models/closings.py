@@ -114,7 +114,7 @@ class ClosingRows:
             ClosingDone(
                 at=row.at,
                 id=row.alert_id,
-                name=row.name or "",
+                name=row.name,
                 action=row.action,
                 actor=row.actor,
                 detail=row.detail,
@@ -133,7 +133,7 @@ def _job(queue: QueueName, row: Any) -> ClosingJob:
     ordered = row.payload or {}
     return ClosingJob(
         id=row.subject,
-        name=row.name or "",
+        name=row.name,
         towards="kuma" if queue == "close" else "irp",
         target=row.target if queue == "delivery" else "",
         state=JobState(row.state),

@@ -159,12 +159,11 @@ class Search:
         found: list[Position] = []
         by_index = _by_index_alone(asked)
         first, *rest = self._patience.words if by_index else self._patience.rows
-        most = first + sum(rest)
+        most, to_the_end = first + sum(rest), False
         for number in order[order.index(start.segment) if start is not None else 0 :]:
             at = start if start is not None and start.segment == number and start.id is not None else None
             walk, steps = self._walk(asked, segments[number], named, back=back), first
             while True:
-                to_the_end = by_index and not rest and self._no_more_than(most)
                 end = None if to_the_end else self._boundary(walk, at, steps)
                 rows = self._connection.execute(walk.wanted(at, end).limit(asked.limit + 1 - len(found)))
                 found += [Position(segment=number, key=row.key, id=row.id) for row in rows]
@@ -176,6 +175,7 @@ class Search:
                 if not rest:
                     return found, at
                 steps = rest.pop(0)
+                to_the_end = by_index and self._no_more_than(most)
         return found, None
 
     def _boundary(self, walk: Walk, at: Position | None, steps: int) -> Position | None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Literal
 
-from sqlalchemy import Column, Connection, Result, Select, Table, select
+from sqlalchemy import Column, Connection, Result, Select, Table, func, select
 
 from kuma_sync.core.plan import CLOSING_HELD, CREATE_HELD
 from kuma_sync.store import schema
@@ -120,10 +120,11 @@ HELD_LINK = tuple(schema.links.c[name] for name in ("alert_id", "target", "held_
 
 
 def with_name(alert_id: Column[Any], *columns: Any) -> Select[Any]:
-    """Select columns of a table that names alerts, and the alert's name and priority, NULL where it is unknown here."""
+    """Select columns of a table that names alerts, and the alert's name and priority, empty where it is unknown."""
     alerts = schema.alerts
     joined = alert_id.table.outerjoin(alerts, alerts.c.id == alert_id)
-    return select(*columns, alerts.c.name, alerts.c.priority).select_from(joined)
+    known = (func.coalesce(column, "").label(column.name) for column in (alerts.c.name, alerts.c.priority))
+    return select(*columns, *known).select_from(joined)
 
 
 def in_state(queue: QueueName, state: JobState) -> Select[Any]:
@@ -138,11 +139,11 @@ def parked_job(queue: QueueName, row: Any) -> ParkedJob:
         id=row.subject,
         queue=queue,
         reason=row.reason,
-        name=row.name or "",
+        name=row.name,
         target=row.target if queue == "delivery" else "",
         since=row.put_at,
         attempts=row.attempts,
-        priority=row.priority or "",
+        priority=row.priority,
     )
 
 
@@ -157,10 +158,10 @@ def held_link(row: Any) -> list[Held]:
         Held,
         id=row.alert_id,
         towards="irp",
-        name=row.name or "",
+        name=row.name,
         target=row.target,
         since=row.changed_at,
-        priority=row.priority or "",
+        priority=row.priority,
     )
     return [
         *([held(what="create", reason=CREATE_HELD)] if row.held_create else []),
@@ -176,15 +177,15 @@ def held_closing(row: Any) -> Held:
         what="close",
         towards="kuma",
         reason=reason,
-        name=row.name or "",
+        name=row.name,
         since=row.put_at,
-        priority=row.priority or "",
+        priority=row.priority,
     )
 
 
 def named(row: Any) -> Named:
     """Return the alert of a row."""
-    return Named(id=row.alert_id, name=row.name or "", last_seen=row.last_seen, priority=row.priority or "")
+    return Named(id=row.alert_id, name=row.name, last_seen=row.last_seen, priority=row.priority)
 
 
 def both(reason: str, more: str | None) -> str:

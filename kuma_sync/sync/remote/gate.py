@@ -132,10 +132,10 @@ class RemoteGate:
         now = self.pace.clock()
         if self.maintenance is not None:
             return None
-        whole, *narrower = (breaker.next_trial(gate._breaker) for gate in self._family)
-        trials = [whole] if self._family[0].paused is not None else [one for one in narrower if one is not None]
-        times = [self._requested_wait.until(now), min((one for one in trials if one is not None), default=None)]
-        at = max((one for one in times if one is not None), default=now)
+        whole = self._family[0]
+        gates = [whole] if whole.paused is not None else self._family  # all must pass the whole side first
+        trials = [at for gate in gates if (at := breaker.next_trial(gate._breaker)) is not None]
+        at = max(self._requested_wait.until(now) or now, min(trials, default=now))
         return at if now < at <= now + self.pace.policy.max else None
 
     def assure_open(self, *, paced: bool = False, reads: bool = False) -> None:

@@ -177,13 +177,11 @@ class Words:
 
     def reason(self, text: str) -> Markup:
         """Write why something waits: what is ours of it translated, what an IRP or KUMA said as it came."""
-        said = recognised(text)
-        return _with_commands(shown(text)) if said is None else self.sentence(said)
+        return self._known(recognised(text), text)
 
     def refusal(self, text: str) -> Markup:
         """Write why a configuration was refused: what is ours of it translated."""
-        said = refusal(text)
-        return _with_commands(shown(text)) if said is None else self.sentence(said)
+        return self._known(refusal(text), text)
 
     def when(self, moment: datetime | None) -> Markup:
         """Write a time: how long ago, and exactly, in the viewer's zone and in UTC."""
@@ -236,6 +234,9 @@ class Words:
         """Write a state as a badge: its word, and a tone that a style colours."""
         tone, msgid = STATES.get(name, ("quiet", name))
         return Markup('<span class="badge {}">{}</span>').format(tone, self._text(msgid))
+
+    def _known(self, said: Sentence | None, text: str) -> Markup:
+        return _with_commands(shown(text)) if said is None else self.sentence(said)
 
     def _distance(self, length: timedelta, *, add_direction: bool = False) -> Markup:
         return escape(
