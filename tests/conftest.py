@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import logging
 import os
 import shutil
 import zlib
@@ -21,12 +22,13 @@ import psycopg
 import pytest
 import shared_statements
 import shared_templates
+import structlog
 from hypothesis import HealthCheck, settings
 from psycopg import sql
 from stores import migrated, opened
 
 from kuma_sync.store.schema import metadata
-from kuma_sync.telemetry import redact
+from kuma_sync.telemetry import logs, redact
 
 shared_statements.share()
 shared_templates.share()
@@ -45,6 +47,19 @@ def _hidden_by_one_test_is_not_by_the_next() -> Iterator[None]:
     yield
     redact._hidden.clear()
     redact._hidden.update(before)
+
+
+@pytest.fixture(autouse=True)
+def _logging_of_one_test_is_not_that_of_the_next() -> Iterator[None]:
+    """What a test configures ends with it: its stream may be closed by then, and its repeated lines are nobody's."""
+    loggers = [logging.getLogger(name) for name in (None, "kuma_sync", *logs.SILENT)]
+    before = [(logger, list(logger.handlers), logger.level) for logger in loggers]
+    yield
+    for logger, handlers, level in before:
+        logger.handlers = handlers
+        logger.setLevel(level)
+    logs.tell_repeats(everything=True)
+    structlog.reset_defaults()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -29,7 +29,7 @@ Format = Literal["auto", "console", "json", "ecs"]
 
 log = structlog.get_logger(__name__)
 
-_SILENT = ("stamina", "uvicorn.access")
+SILENT = ("stamina", "uvicorn.access")
 """stamina's own hook logs arguments of the calls it retries; and there is no access log."""
 
 
@@ -62,7 +62,7 @@ def configure(*, level: str = "info", format: Format = "auto", stream: TextIO | 
     root.handlers = [handler]
     root.setLevel(max(ours, logging.WARNING))
     logging.getLogger("kuma_sync").setLevel(ours)
-    for name in _SILENT:
+    for name in SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 

@@ -455,10 +455,10 @@ async def test_a_claim_whose_answer_was_lost_is_taken_up_again_and_no_other(
             return None
 
         at.handler.act = slow
+        at.store.write = losing_one_answer  # type: ignore[method-assign, assignment]  # a connection that breaks at its commit
         await at.put("in flight")
         async with at.running():
             await until(lambda: at.handler.flying)
-            at.store.write = losing_one_answer  # type: ignore[method-assign, assignment]  # a connection that breaks at its commit
             await at.put("claimed unknowingly")
             try:
                 await until(lambda: "claimed unknowingly" in at.handler.seen)

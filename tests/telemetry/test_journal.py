@@ -7,7 +7,6 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,17 +15,6 @@ import structlog
 
 from kuma_sync.telemetry import logs
 from kuma_sync.telemetry.outlet import is_journal, with_priority
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    root, ours = logging.getLogger(), logging.getLogger("kuma_sync")
-    handlers, level, our_level = list(root.handlers), root.level, ours.level
-    yield
-    root.handlers = handlers
-    root.setLevel(level)
-    ours.setLevel(our_level)
-    structlog.reset_defaults()
 
 
 def stream_of(file: TextIO) -> str:

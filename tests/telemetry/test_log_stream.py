@@ -11,25 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 from test_log_lines import configured, lines, our_logger
 
 from kuma_sync.telemetry import logs
 from kuma_sync.telemetry.outlet import ATOMIC, MOST_ALIKE, Outlet, Repeats
 
 FOREIGN = logging.getLogger("uvicorn.error")
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    logs.tell_repeats(everything=True)
-    root.handlers = handlers
-    root.setLevel(level)
-    logging.getLogger("kuma_sync").setLevel(logging.NOTSET)
-    structlog.reset_defaults()
 
 
 @pytest.fixture
