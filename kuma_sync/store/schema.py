@@ -152,7 +152,7 @@ links = Table(
     Column("ownership", Json),
     Column("owed", Json),
     _flag("close_commented"),
-    Index("ix_links_open", "alert_id", postgresql_where=OPEN, sqlite_where=OPEN),
+    Index("ix_links_open", "alert_id", "incident_closed", "gone", postgresql_where=OPEN, sqlite_where=OPEN),
     Index("ix_links_held", "alert_id", postgresql_where=HELD, sqlite_where=HELD),
     Index("ix_links_unrouted", "alert_id", postgresql_where=UNROUTED, sqlite_where=UNROUTED),
     Index("ix_links_given_up", "alert_id", postgresql_where=GIVEN_UP, sqlite_where=GIVEN_UP),

@@ -44,6 +44,8 @@ RELIED_ON = {
     "idle_in_transaction_session_timeout": "30s",
     "idle_session_timeout": "0",
     "synchronous_commit": "on",
+    "jit": "off",
+    "random_page_cost": "1.1",
 }
 
 

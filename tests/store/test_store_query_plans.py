@@ -64,6 +64,19 @@ async def planned(store: Store) -> Plans:
     return plan
 
 
+async def test_the_overview_reads_rows_of_those_alone_that_have_a_job(database_url: str) -> None:
+    fill(database_url, parked=False)
+    async with opened(database_url) as store:
+        for number in range(200):
+            await put(store, f"old{number}")
+        await analyze(store)
+        with plans(store) as plan, store.reading() as tx:
+            tx.overview.counts()
+
+        assert len(plan.looked_at) == 2
+        assert [one for one in plan.whole("links", "alerts") if "special" in one] == []
+
+
 async def test_the_watch_over_the_plans_notices_a_table_read_from_end_to_end(database_url: str) -> None:
     async with opened(database_url) as store:
         with plans(store) as plan, store.engine.connect() as connection:

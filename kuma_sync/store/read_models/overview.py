@@ -18,6 +18,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    not_,
     or_,
     select,
     union,
@@ -98,7 +99,7 @@ class Overview:
         Those that have one, or are held, are read then, and counted where they belong.
         """
         marks = {name: count for name, count in self._connection.execute(_MARKS)}
-        routed_open = marks["all"] - marks["settled"] - (marks["unrouted"] - marks["unrouted settled"])
+        routed_open = marks["unsettled"] - (marks["unrouted"] - marks["unrouted settled"])
         found = {
             AlertState.MISSED: marks["missed"],
             AlertState.IGNORED: marks["given up"] - marks["missed"],
@@ -178,7 +179,7 @@ UNFETCHED = select(schema.handouts.c.alert_id).where(schema.PENDING, schema.hand
 
 
 def _queued(table: Any, states: Sequence[JobState] = ()) -> ColumnElement[bool]:
-    condition = table.c.subject == schema.alerts.c.id
+    condition = table.c.subject == schema.links.c.alert_id
     return exists().where(and_(condition, table.c.state.in_(states)) if states else condition)
 
 
@@ -203,7 +204,7 @@ def _columns() -> tuple[Any, ...]:
 
 @cache
 def state_of() -> ColumnElement[str]:
-    """Return an alert's state as an expression over alerts and links."""
+    """Return an alert's state as an expression over links."""
     links = schema.links.c
     return case(
         (_in(JobState.PARKED), AlertState.PARKED),
@@ -212,7 +213,7 @@ def state_of() -> ColumnElement[str]:
         (or_(links.ignored, links.dropped), AlertState.IGNORED),
         (links.target == NO_ROUTE, AlertState.HELD),
         (_in(JobState.PENDING, JobState.RUNNING), AlertState.PENDING),
-        (UNFETCHED.where(schema.handouts.c.alert_id == schema.alerts.c.id).exists(), AlertState.PENDING),
+        (UNFETCHED.where(schema.handouts.c.alert_id == schema.links.c.alert_id).exists(), AlertState.PENDING),
         (or_(links.alert_closed, links.incident_closed), AlertState.CLOSED),
         (links.gone, AlertState.GONE),
         else_=AlertState.OPEN,
@@ -257,7 +258,7 @@ _CLOSED = or_(schema.links.c.alert_closed, schema.links.c.incident_closed)
 
 # One statement, so that all its parts see the same moment.
 _MARKS = union_all(
-    _counted("all"),
+    _counted("unsettled", schema.OPEN, not_(schema.links.c.incident_closed), not_(schema.links.c.gone)),
     _counted("settled", schema.SETTLED),
     _counted("given up", schema.GIVEN_UP),
     _counted("missed", schema.MISSED),
@@ -275,11 +276,7 @@ _SPECIAL = union(
 
 _EXCEPTIONS = (
     select(_marked_state().label("marked"), state_of().label("state"), func.count())
-    .select_from(
-        _SPECIAL.join(schema.alerts, schema.alerts.c.id == _SPECIAL.c.id).join(
-            schema.links, schema.links.c.alert_id == _SPECIAL.c.id
-        )
-    )
+    .select_from(_SPECIAL.join(schema.links, schema.links.c.alert_id == _SPECIAL.c.id))
     .group_by("marked", "state")
 )
 
