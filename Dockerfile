@@ -32,8 +32,10 @@ RUN groupadd --gid 10001 kuma-sync \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin kuma-sync \
  && install -d -m 0755 /etc/kuma-sync \
  && install -d -m 0700 -o 10001 -g 10001 /data
-COPY deploy/container.sh /usr/local/bin/kuma-sync-container
 COPY --from=build /opt/kuma-sync /opt/kuma-sync
+COPY deploy/container.sh /usr/local/bin/kuma-sync-container
+# A checkout that was made under a strict umask gives it to root alone.
+RUN chmod 0755 /usr/local/bin/kuma-sync-container
 # A relative store.url lies in the volume.
 ENV PATH=/opt/kuma-sync/bin:$PATH \
     STATE_DIRECTORY=/data \

@@ -158,6 +158,11 @@ def _refused(facts: Flowing) -> Iterator[Sentence]:
             since=first.since,
             reason=Refusal(first.reason),
         )
+    elif facts.refused and facts.running.elsewhere:
+        yield sentence(
+            "The configuration on this machine is refused, and no daemon runs here: %(reason)s",
+            reason=Refusal(facts.refused),
+        )
     elif facts.refused:
         yield sentence(
             "The configuration on disk is refused, the one before works on. Do not restart until it is mended: "

@@ -209,12 +209,19 @@ def check_store(settings: Settings, ours: Identity) -> Iterator[Finding]:
         yield ok("store lock", "a running daemon holds the file")
 
 
+def _named(key: str, settings: Settings) -> str:
+    """Name a key, and the variable that sets it."""
+    variables = (settings.origins.get(name) for name in (f"{key}_file", key))
+    variable = next((one for one in variables if one), "")
+    return f"{key} (set by {variable})" if variable else key
+
+
 def _looked_into(settings: Settings, ours: Identity) -> Iterator[Finding]:
     shown, store = settings.store.url, open_store(settings, untouched=True)
     try:
         yield from _opened(store, settings, ours)
     except StoreUnavailable as error:
-        yield failed("store", f"{shown}: {error}" + (f"; is {error.key} right?" if error.key else ""))
+        yield failed("store", f"{shown}: {error}" + (f"; is {_named(error.key, settings)} right?" if error.key else ""))
     except StoreError as error:
         yield failed("store", f"{shown}: {error}")
     except ConfigError as error:

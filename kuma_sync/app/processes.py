@@ -6,6 +6,7 @@ edits of analysts.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -38,6 +39,14 @@ class Running:
     """A process holds the file, but has written no heartbeat for long."""
     last: Heartbeat | None = None
     """Of the dead ones, the one heard last."""
+    asked_on: str = ""
+    """The host on which the question is asked, where the processes may be on others; empty where they are here."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Tell whether a daemon is on another host than the one that asks, and none on this one."""
+        hosts = {one.process.host for one in self.daemons}
+        return bool(self.asked_on and hosts and self.asked_on not in hosts)
 
     @property
     def daemon(self) -> bool:
@@ -59,7 +68,8 @@ def running(store: Store, tx: Tx) -> Running:
     A file's lock ends with its process, so it tells at once. On a server, and where this user may not look at the lock,
     a process counts as dead when it was silent for DEAD_AFTER.
     """
-    return _judged(tx, held=store.is_held())
+    found = _judged(tx, held=store.is_held())
+    return found if store.local else replace(found, asked_on=socket.gethostname())
 
 
 def running_beside(tx: Tx) -> Running:

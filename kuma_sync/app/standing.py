@@ -83,8 +83,8 @@ def standing(facts: Facts) -> Standing:
 
 def _processes(facts: Facts) -> list[Sentence]:
     running = facts.running
-    several = len(running.daemons) > 1
-    lines = [_daemon(one, host=several) for one in running.daemons]
+    named = len(running.daemons) > 1 or running.elsewhere
+    lines = [_daemon(one, host=named) for one in running.daemons]
     if not running.daemon:
         lines.append(_not_running(facts))
     return lines + [

@@ -265,12 +265,19 @@ def is_file(path: Path, key: str) -> bool:
     Path.is_file() raises OSError for a folder that lets nobody in, and since Python 3.14 takes it for empty.
     """
     try:
-        return stat.S_ISREG(path.stat().st_mode)
+        kind = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return False
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no path"
         raise ConfigError(key, f"{path.absolute()} cannot be looked for ({why})") from None
+    if stat.S_ISDIR(kind):
+        raise ConfigError(
+            key,
+            f"{path.absolute()} is a folder, expected a file; a container runtime makes a folder where the file that it "
+            "mounts is missing: remove that folder, put the file in its place, then make the container anew",
+        )
+    return stat.S_ISREG(kind)
 
 
 def example_text(*, package: Path = _PACKAGE) -> str:

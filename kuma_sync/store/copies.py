@@ -140,6 +140,12 @@ class Heartbeats:
         last = self._clock.now() - silent_for
         self._connection.execute(delete(schema.heartbeats).where(schema.heartbeats.c.heard_at < last))
 
+    def forget_predecessors(self, process: Process) -> None:
+        """Forget earlier processes of this host and number: a number is given to one at a time, so they have ended."""
+        table = schema.heartbeats
+        theirs = (table.c.host == process.host, table.c.pid == process.pid, table.c.owner != process.owner)
+        self._connection.execute(delete(table).where(*theirs))
+
     def forget_others(self, owner: str) -> None:
         """Forget all but one; only for a store that no other process can hold."""
         self._connection.execute(delete(schema.heartbeats).where(schema.heartbeats.c.owner != owner))

@@ -35,6 +35,11 @@ class LeaderLease:
         """Tell whether it was ours at the last look."""
         return self._leadership is not None
 
+    @property
+    def fence(self) -> int | None:
+        """Return which of its turns this is, counted over all copies; None while it is not ours."""
+        return self._leadership.fence if self._leadership is not None else None
+
     async def take(self) -> Leadership | None:
         """Take or renew the lease; None while another copy has it."""
         leadership = await self._store.write(

@@ -88,6 +88,9 @@ class Limits:
     leader_lease: timedelta = timedelta(seconds=30)
     """How long the leader's lease is ours without being renewed, which happens three times in that time."""
 
+    leader_asked_every: timedelta = timedelta(seconds=5)
+    """How often a copy that stands by asks for that lease, however seldom KUMA is polled."""
+
     # When something counts as unwell, or as dead
 
     longest_read: timedelta = timedelta(minutes=15)

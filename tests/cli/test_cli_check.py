@@ -503,6 +503,17 @@ def test_a_store_that_cannot_be_is_told_before_the_first_run(tmp_path: Path, url
     assert "Traceback" not in ran.err
 
 
+def test_a_store_out_of_reach_is_told_with_the_variable_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_config(tmp_path / "config.toml", usual(tmp_path))
+    monkeypatch.setenv("KUMA_SYNC_STORE__URL", "postgresql://nobody@127.0.0.1:1/db")
+
+    checked = typed("check", "-c", str(path))
+
+    assert line(checked, "store").endswith("refused; is store.url (set by KUMA_SYNC_STORE__URL) right?")
+
+
 async def test_findings_come_as_json_too(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         found = (await ask("check", "--json", *w.configured(irp={"url": NOWHERE}))).json

@@ -114,6 +114,15 @@ def test_a_refused_configuration_is_said_with_its_time_and_that_a_restart_would_
     assert said(refused="poll.intervall: unknown key").endswith("until it is mended: poll.intervall: unknown key")
 
 
+def test_a_configuration_refused_where_no_daemon_runs_is_not_said_to_work_on() -> None:
+    elsewhere = replace(running(), asked_on="another")
+
+    assert said(refused="irp.tokn: unknown key", running=elsewhere) == (
+        "The configuration on this machine is refused, and no daemon runs here: irp.tokn: unknown key"
+    )
+    assert "the one before works on" in said(refused="x", running=replace(running(), asked_on="vm"))
+
+
 @pytest.mark.parametrize("part", ["store", "kuma", "poll", "irp", "delivery", "close", "irp:north", "another"])
 def test_while_any_part_fails_it_is_never_said_that_alerts_flow(part: str) -> None:
     assert "Alerts flow" not in said((part, "failing", "x"), lately=lately(2))

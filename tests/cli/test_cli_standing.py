@@ -64,6 +64,13 @@ def test_a_daemon_that_works_is_named_with_its_start_pid_and_version() -> None:
     assert found.lines == ["daemon running since 2026-01-15 09:00:00Z, 3 h ago (pid 4711, version 0.1.0)"]
 
 
+def test_a_daemon_on_another_host_than_the_one_that_asks_is_named_with_its_host() -> None:
+    heard = (a_heartbeat(),)
+
+    assert judged(Running(daemons=heard, asked_on="another")).lines[0].endswith("(pid 4711, version 0.1.0, vm)")
+    assert judged(Running(daemons=heard, asked_on="vm")).lines[0].endswith("(pid 4711, version 0.1.0)")
+
+
 def test_without_a_daemon_it_is_not_running_and_the_last_word_is_told() -> None:
     never = judged(Running())
     once = judged(Running(last=a_heartbeat(silent=300)), parked=2)

@@ -479,6 +479,18 @@ def test_a_named_configuration_must_be_there(tmp_path: Path) -> None:
         find_config(None, {"KUMA_SYNC_CONFIG": str(tmp_path / "x")})
 
 
+def test_a_folder_in_place_of_the_file_is_told_as_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.toml").mkdir()
+
+    for option, env, system_wide in (
+        (tmp_path / "config.toml", {}, tmp_path / "x"),
+        (None, GOOD, tmp_path / "config.toml"),
+    ):
+        with pytest.raises(ConfigError, match=r"config\.toml is a folder, expected a file; a container runtime makes"):
+            find_config(option, env, system_wide=system_wide)
+
+
 def test_a_folder_that_lets_nobody_in_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "config.toml"

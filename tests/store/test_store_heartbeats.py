@@ -56,6 +56,20 @@ async def test_a_process_that_ends_is_forgotten_at_once(database_url: str) -> No
     assert [one.process for one in left] == [OTHER]
 
 
+async def test_who_had_the_number_of_a_process_before_is_forgotten_when_it_starts(database_url: str) -> None:
+    killed = replace(ONE, owner="host:1:killed", started_at=CLOCK.now - timedelta(minutes=1))
+    away = replace(ONE, owner="elsewhere:1:c", host="elsewhere")
+    async with opened(database_url) as store:
+        await beat(store, killed, OTHER, away)
+        with store.writing() as tx:
+            tx.heartbeats.forget_predecessors(ONE)
+            tx.heartbeats.beat(ONE, ())
+        with store.reading() as tx:
+            left = {one.process.owner for one in tx.heartbeats.heard()}
+
+    assert left == {ONE.owner, OTHER.owner, away.owner}
+
+
 async def test_processes_long_silent_are_forgotten_and_the_others_stay(database_url: str) -> None:
     async with opened(database_url) as store:
         await beat(store, ONE)

@@ -11,7 +11,7 @@ from random import Random
 import httpx
 from environment import Environment
 from ledger import Ledger
-from supervised import Daemon, until
+from supervised import Daemon
 
 CROWD = 1064
 """Silent connections: more than a process may have files open (supervised.FILES)."""
@@ -50,7 +50,7 @@ class Callers:
                 connection.close()
         told = f"{daemon.name} under {len(crowd)} silent connections"
         self.troubles += [] if answered else [f"{told}: its door did not answer within {ANSWER:g} s"]
-        self.troubles += [] if worked else [f"{told}: a fresh alert had no incident after {WORK:g} s"]
+        self.troubles += [] if worked else [f"{told}: after {WORK:g} s a fresh alert had no incident, nor was parked"]
         grown = daemon.size() - logged
         self.troubles += [] if grown < LOGGED else [f"{told}: {grown / 1e6:.0f} MB of log"]
         return len(crowd) == self._size
@@ -77,7 +77,7 @@ class Callers:
     async def _works(self) -> bool:
         alert_id = self._environment.kuma.raise_alert(events=1)
         self._ledger.spared.add(alert_id)
-        return await until(lambda: f"kuma:kuma:{alert_id}" in self._environment.irps.keys, within=WORK)
+        return await self._environment.arrived([alert_id], within=WORK)
 
 
 async def _crowd(listen: str, size: int) -> list[socket.socket]:

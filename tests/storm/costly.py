@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
-from collections.abc import Iterable
 from random import Random
 from typing import Any
 
@@ -55,9 +53,8 @@ class Costly:
         self._ledger.costly.add(costly)
         self._ledger.spared |= {costly, *good}
         watching = asyncio.create_task(self._longest_silence())
-        came = await until(lambda: not self._without_incident(good), within=GOOD)
+        came = await self._environment.arrived(good, within=GOOD)
         shown = await until(lambda: costly in self._environment.witness.shown_with_events, within=STILL)
-        came = came or self._without_incident(good) <= await self._parked()
         kept = await self._accounted_for(costly)
         watching.cancel()
         kuma.delete(costly)
@@ -74,19 +71,13 @@ class Costly:
         """Wait until the costly alert has an incident, or is parked: as itself, or as a piece that is no alert."""
         deadline = time.monotonic() + GOOD
         while time.monotonic() < deadline:
-            parked = await self._parked()
-            if not self._without_incident([costly]):
+            parked = await self._environment.parked()
+            if not self._environment.without_incident([costly]):
                 return True
             if any(one == costly or not ALERT.fullmatch(one) for one in parked):
                 return True
             await asyncio.sleep(1)
         return False
-
-    def _without_incident(self, alerts: Iterable[str]) -> set[str]:
-        return {one for one in alerts if f"kuma:kuma:{one}" not in self._environment.irps.keys}
-
-    async def _parked(self) -> set[str]:
-        return {job["id"] for job in json.loads(await self._environment.command("status", "--json"))["parked"]}
 
     async def _longest_silence(self) -> None:
         self._silence = 0.0

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,6 +166,22 @@ class Environment:
         if code:
             raise RuntimeError(f"{arguments} ended with {code}: {err[-500:]}")
         return out
+
+    def without_incident(self, alerts: Collection[str]) -> set[str]:
+        """Return which of these alerts have no incident at any target."""
+        return {one for one in alerts if f"kuma:kuma:{one}" not in self.irps.keys}
+
+    async def parked(self) -> set[str]:
+        """Return the alerts, and the pieces that are none, that are parked."""
+        return {job["id"] for job in json.loads(await self.command("status", "--json"))["parked"]}
+
+    async def arrived(self, alerts: Collection[str], *, within: float) -> bool:
+        """Wait until each of these has an incident. One that is parked by then is accounted for: the IRP may fail."""
+        if await until(lambda: not self.without_incident(alerts), within=within):
+            return True
+        with contextlib.suppress(RuntimeError):  # the store may be away at this moment
+            return self.without_incident(alerts) <= await self.parked()
+        return False
 
     def client(self, daemon: Daemon) -> httpx.AsyncClient:
         """Return a client of a daemon's doors that may pass them."""

@@ -20,7 +20,7 @@ from kinds import AWAY, BROKEN_PROFILE, CUT_OFF, DEAD, HUNG, NONSENSE, REFUSING,
 from plain_http import plain_client
 from processes import START, Processes
 from routes import NORTH, PLAIN, PUSHED, ROBOT, TENANTS, WANDERER
-from supervised import replace, until
+from supervised import replace
 from world import World
 
 from kuma_sync.sim.faults import Faults
@@ -85,7 +85,7 @@ class Targets:
             finally:
                 replace(file, whole)
             reloaded = await self._processes.reload_all()
-            served = await self._all_there(waiting, within=START)
+            served = await self._environment.arrived(waiting, within=START)
         self.troubles += [] if came is not None else [f"{told}: another had no incident after {START:g} s"]
         self.troubles += [f"{told}, and {name} did not say that it is stopped" for name in stopped]
         self.troubles += [] if reloaded else [f"{told} and mended, and a reload was not taken"]
@@ -104,7 +104,7 @@ class Targets:
         routes.settle()
         alert_id = self._environment.kuma.raise_alert(name=WANDERER, tenant=TENANTS[PLAIN], events=1)
         self._world.ledger.spared.add(alert_id)
-        if not await self._all_there([alert_id], within=START):
+        if not await self._environment.arrived([alert_id], within=START):
             self.troubles.append(f"a wanderer had no incident after {START:g} s")
         return True
 
@@ -121,7 +121,7 @@ class Targets:
             broke = offered and await asyncio.to_thread(_break_off, daemon.listen)
             # What counts as handed out is repeated for so long.
             await asyncio.sleep(REPEAT_FOR + 0.5)
-        if broke and not await self._all_there(alerts, within=START):
+        if broke and not await self._environment.arrived(alerts, within=START):
             self.troubles.append(f"alerts of an answer that broke off were not given again within {START:g} s")
         return broke
 
@@ -145,7 +145,7 @@ class Targets:
         longest = 0.0
         for _ in range(rounds):
             alerts, raised = [self._raise_one(name) for name in names], time.monotonic()
-            if not await self._all_there(alerts, within=within):
+            if not await self._environment.arrived(alerts, within=within):
                 return None
             longest = max(longest, time.monotonic() - raised)
         return longest
@@ -158,10 +158,6 @@ class Targets:
         alert_id = self._environment.kuma.raise_alert(tenant=TENANTS[name], events=events)
         self._world.ledger.spared.add(alert_id)
         return alert_id
-
-    async def _all_there(self, alerts: Iterable[str], *, within: float) -> bool:
-        wanted = {f"kuma:kuma:{alert_id}" for alert_id in alerts}
-        return await until(lambda: wanted <= self._environment.irps.keys, within=within)
 
     @asynccontextmanager
     async def _away(self) -> AsyncIterator[None]:

@@ -117,6 +117,26 @@ async def test_when_the_reader_is_killed_another_one_reads_within_the_lease(tmp_
     assert len(stage.wrote("create")) == 2
 
 
+async def test_a_reader_that_stops_is_followed_at_once_however_seldom_kuma_is_polled(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    seldom = {"interval": "10m", "sweep_interval": "10m"}
+    async with (
+        staged(tmp_path, postgres_url, poll=seldom) as stage,
+        looked_at(stage) as store,
+        three(stage, limits=SHORT_LEASES) as copies,
+    ):
+        first = await reader_of(store, copies)
+        await eventually(first.reads)
+        fresh = stage.kuma.raise_alert()
+        first.process.terminate()
+        await first.ended()
+        await eventually(lambda: stage.incidents(fresh))
+        second = await reader_of(store, copies)
+
+    assert second is not first
+
+
 async def frozen_over_a_page(stage: Stage, store: Store, copies: list[Copy], alert_id: str) -> Copy:
     """Freeze the reader while the page with an older state of an alert is on its way; then the alert goes on.
 

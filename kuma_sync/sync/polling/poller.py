@@ -47,6 +47,8 @@ class Poller:
         self._settings = poll_settings
         self._refused: set[AlertId] = set()
         self._round: Round | None = None
+        self.turn: int | None = None
+        """The turn of the leader's lease in which the last round began."""
 
     @property
     def read(self) -> int:
@@ -61,6 +63,7 @@ class Poller:
         leadership = await self._leader.take()
         if leadership is None:
             raise NotLeader("another copy of the daemon reads")
+        self.turn = leadership.fence
         cursor = await self._store.read(lambda tx: tx.cursor.read())
         round_ = Round(
             leadership=leadership, cursor=cursor, began_at=self._settings.clock(), to_irp=self._settings.to_irp

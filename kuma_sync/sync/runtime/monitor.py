@@ -221,6 +221,7 @@ class Heart:
                 tx.heartbeats.forget_others(self._process.owner)
             elif first:
                 tx.heartbeats.forget(silent_for=FORGOTTEN_AFTER)
+                tx.heartbeats.forget_predecessors(self._process)
             tx.heartbeats.beat(self._process, saying)
 
         await self._store.write(beat)

@@ -195,6 +195,7 @@ async def _loops(runtime: Runtime, periodic: Sequence[PeriodicLoop], stop: async
                     context.run(_name_target, name)
                 group.create_task(running, name=name, context=context)
             group.create_task(_ring_for_trials(runtime, periodic[0].bell, stop), name="trials")
+            group.create_task(_ring_for_the_lease(runtime, periodic[0].bell, stop), name="lease")
 
 
 def _name_target(loop: str) -> None:
@@ -214,6 +215,16 @@ async def _ring_for_trials(runtime: Runtime, polls: Bell, stop: asyncio.Event) -
         resumed, maintained = maintained, gate.maintenance is not None
         waits = gate.stands_still(reads=True) or (resumed and not maintained)
         if runtime.leader.ours and waits and gate.open_at(reads=True) is None:
+            polls.ring()
+
+
+async def _ring_for_the_lease(runtime: Runtime, polls: Bell, stop: asyncio.Event) -> None:
+    """Have a copy that stands by ask for the lease, whatever the interval: the one that reads may be gone.
+
+    Another loop may be the one that gets it: then KUMA was not polled in this turn yet.
+    """
+    while not await happens(stop, within=runtime.limits.leader_asked_every.total_seconds()):
+        if runtime.leader.fence is None or runtime.leader.fence != runtime.poller.turn:
             polls.ring()
 
 
