@@ -274,8 +274,8 @@ def is_file(path: Path, key: str) -> bool:
     if stat.S_ISDIR(kind):
         raise ConfigError(
             key,
-            f"{path.absolute()} is a folder, expected a file; a container runtime makes a folder where the file that it "
-            "mounts is missing: remove that folder, put the file in its place, then make the container anew",
+            f"{path.absolute()} is a folder, expected a file; a container runtime makes a folder where the file that "
+            "it mounts is missing: remove that folder, put the file in its place, then make the container anew",
         )
     return stat.S_ISREG(kind)
 
