@@ -527,7 +527,7 @@ def test_the_pages_tell_the_leases_that_are_given() -> None:
     assert f"within the lease ({reader:g} s)" in read(GUARANTEES)
     assert f"a lease of {job:g} s" in read(ARCHITECTURE)
     copies = " ".join(section(read(RUNBOOK), "Several copies").split())
-    assert f"replaced as the reader within ten seconds, one that dies within {reader + 2 * asked:g}" in copies
+    assert f"one that died is replaced within {reader + 2 * asked:g} seconds" in copies
     assert "taken over within a minute" in copies
     assert "froze in the middle of a transaction, within half a minute more" in copies
 

@@ -160,7 +160,9 @@ def _refused(facts: Flowing) -> Iterator[Sentence]:
         )
     elif facts.refused and facts.running.elsewhere:
         yield sentence(
-            "The configuration on this machine is refused, and no daemon runs here: %(reason)s",
+            "The configuration here is refused; the daemon runs on %(host)s. If it reads this file, too, do not "
+            "restart it until it is mended: %(reason)s",
+            host=", ".join(sorted({one.process.host for one in facts.running.daemons})),
             reason=Refusal(facts.refused),
         )
     elif facts.refused:

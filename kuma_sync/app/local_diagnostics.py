@@ -211,8 +211,7 @@ def check_store(settings: Settings, ours: Identity) -> Iterator[Finding]:
 
 def _named(key: str, settings: Settings) -> str:
     """Name a key, and the variable that sets it."""
-    variables = (settings.origins.get(name) for name in (f"{key}_file", key))
-    variable = next((one for one in variables if one), "")
+    variable = next((settings.origins[name] for name in (f"{key}_file", key) if name in settings.origins), "")
     return f"{key} (set by {variable})" if variable else key
 
 

@@ -243,6 +243,7 @@ def find_config(option: Path | None, env: Mapping[str, str], *, system_wide: Pat
     for source, named in (("--config", option), ("KUMA_SYNC_CONFIG", env.get("KUMA_SYNC_CONFIG"))):
         if named:
             if not is_file(Path(named), source):
+                _refuse_folder(Path(named), source)
                 raise ConfigError(source, f"there is no file {named}")
             return Path(named)
     # We may not be allowed into the current folder: `sudo -u` stays in its caller's home.
@@ -250,6 +251,8 @@ def find_config(option: Path | None, env: Mapping[str, str], *, system_wide: Pat
     for usual in (*current, system_wide):
         if is_file(usual, "--config"):
             return usual
+    for usual in (*current, system_wide):
+        _refuse_folder(usual, "--config")
     if from_environment(env):
         return None
     unread = "".join(f"; {one}" for one in misspelt(env).values())
@@ -259,25 +262,28 @@ def find_config(option: Path | None, env: Mapping[str, str], *, system_wide: Pat
     )
 
 
+def _refuse_folder(path: Path, key: str) -> None:
+    """Raise ConfigError(`key`) for a folder where the file should be."""
+    if path.is_dir():
+        raise ConfigError(
+            key,
+            f"{path.absolute()} is a folder, expected a file; a container runtime makes a folder where the file that "
+            "it mounts is missing: remove that folder, put the file in its place, then make the container anew",
+        )
+
+
 def is_file(path: Path, key: str) -> bool:
     """Tell whether there is a file; raise ConfigError(`key`) where this user may not look.
 
     Path.is_file() raises OSError for a folder that lets nobody in, and since Python 3.14 takes it for empty.
     """
     try:
-        kind = path.stat().st_mode
+        return stat.S_ISREG(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no path"
         raise ConfigError(key, f"{path.absolute()} cannot be looked for ({why})") from None
-    if stat.S_ISDIR(kind):
-        raise ConfigError(
-            key,
-            f"{path.absolute()} is a folder, expected a file; a container runtime makes a folder where the file that "
-            "it mounts is missing: remove that folder, put the file in its place, then make the container anew",
-        )
-    return stat.S_ISREG(kind)
 
 
 def example_text(*, package: Path = _PACKAGE) -> str:

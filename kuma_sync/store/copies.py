@@ -141,10 +141,15 @@ class Heartbeats:
         self._connection.execute(delete(schema.heartbeats).where(schema.heartbeats.c.heard_at < last))
 
     def forget_predecessors(self, process: Process) -> None:
-        """Forget earlier processes of this host and number: a number is given to one at a time, so they have ended."""
+        """Forget earlier daemons of this host and pid, where `process` is one: they have ended.
+
+        In containers that share a host name another daemon may live under the same pid; its next beat brings it back.
+        """
+        if process.single_pass:
+            return
         table = schema.heartbeats
-        theirs = (table.c.host == process.host, table.c.pid == process.pid, table.c.owner != process.owner)
-        self._connection.execute(delete(table).where(*theirs))
+        same = (table.c.host == process.host, table.c.pid == process.pid, table.c.single_pass.is_(False))
+        self._connection.execute(delete(table).where(*same, table.c.owner != process.owner))
 
     def forget_others(self, owner: str) -> None:
         """Forget all but one; only for a store that no other process can hold."""

@@ -37,7 +37,7 @@ class LeaderLease:
 
     @property
     def fence(self) -> int | None:
-        """Return which of its turns this is, counted over all copies; None while it is not ours."""
+        """Return the number of our turn, counted over all copies; None while the lease is not ours."""
         return self._leadership.fence if self._leadership is not None else None
 
     async def take(self) -> Leadership | None:

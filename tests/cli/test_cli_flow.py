@@ -118,7 +118,8 @@ def test_a_configuration_refused_where_no_daemon_runs_is_not_said_to_work_on() -
     elsewhere = replace(running(), asked_on="another")
 
     assert said(refused="irp.tokn: unknown key", running=elsewhere) == (
-        "The configuration on this machine is refused, and no daemon runs here: irp.tokn: unknown key"
+        "The configuration here is refused; the daemon runs on vm. If it reads this file, too, do not restart it until "
+        "it is mended: irp.tokn: unknown key"
     )
     assert "the one before works on" in said(refused="x", running=replace(running(), asked_on="vm"))
 

@@ -53,7 +53,7 @@ class Costly:
         self._ledger.costly.add(costly)
         self._ledger.spared |= {costly, *good}
         watching = asyncio.create_task(self._longest_silence())
-        came = await self._environment.arrived(good, within=GOOD)
+        came = await self._environment.arrived(good, within=GOOD, or_parked=True)
         shown = await until(lambda: costly in self._environment.witness.shown_with_events, within=STILL)
         kept = await self._accounted_for(costly)
         watching.cancel()

@@ -175,12 +175,12 @@ class Environment:
         """Return the alerts, and the pieces that are none, that are parked."""
         return {job["id"] for job in json.loads(await self.command("status", "--json"))["parked"]}
 
-    async def arrived(self, alerts: Collection[str], *, within: float) -> bool:
-        """Wait until each of these has an incident. One that is parked by then is accounted for: the IRP may fail."""
+    async def arrived(self, alerts: Collection[str], *, within: float, or_parked: bool = False) -> bool:
+        """Wait until each of these has an incident; where the IRP may fail, one that is parked by then will do, too."""
         if await until(lambda: not self.without_incident(alerts), within=within):
             return True
         with contextlib.suppress(RuntimeError):  # the store may be away at this moment
-            return self.without_incident(alerts) <= await self.parked()
+            return or_parked and self.without_incident(alerts) <= await self.parked()
         return False
 
     def client(self, daemon: Daemon) -> httpx.AsyncClient:

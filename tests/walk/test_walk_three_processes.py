@@ -137,6 +137,39 @@ async def test_a_reader_that_stops_is_followed_at_once_however_seldom_kuma_is_po
     assert second is not first
 
 
+async def test_a_reader_that_stops_hands_over_before_its_deliveries_have_ended(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    seldom = {"interval": "10m", "sweep_interval": "10m"}
+    async with (
+        staged(tmp_path, postgres_url, poll=seldom, run={"grace": "50s"}) as stage,
+        looked_at(stage) as store,
+    ):
+        stage.irp.knobs.latency = 15
+        for _ in range(30):
+            stage.kuma.raise_alert()
+        async with three(stage, limits=SHORT_LEASES) as copies:
+            first = await reader_of(store, copies)
+            await eventually(first.reads)
+            first.process.terminate()
+            second = await eventually(partial(_another_reads, copies, first))
+            ended = first.process.returncode
+            stage.irp.knobs.latency = 0
+            await eventually(lambda: len(stage.irp.incidents) == 30 and stage.agrees())
+
+    assert second is not first
+    assert ended is None
+    assert len(stage.wrote("create")) == 30
+
+
+async def _another_reads(copies: list[Copy], first: Copy) -> Copy | None:
+    others = [copy for copy in copies if copy is not first]
+    for copy in others:
+        if await copy.reads():
+            return copy
+    return None
+
+
 async def frozen_over_a_page(stage: Stage, store: Store, copies: list[Copy], alert_id: str) -> Copy:
     """Freeze the reader while the page with an older state of an alert is on its way; then the alert goes on.
 

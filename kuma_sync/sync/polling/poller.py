@@ -63,12 +63,12 @@ class Poller:
         leadership = await self._leader.take()
         if leadership is None:
             raise NotLeader("another copy of the daemon reads")
-        self.turn = leadership.fence
         cursor = await self._store.read(lambda tx: tx.cursor.read())
         round_ = Round(
             leadership=leadership, cursor=cursor, began_at=self._settings.clock(), to_irp=self._settings.to_irp
         )
         self._round = round_
+        self.turn = leadership.fence
         try:
             await self._gather(round_, sweep=sweep or not self._recorder.swept.complete)
         finally:

@@ -186,6 +186,7 @@ async def _loops(runtime: Runtime, periodic: Sequence[PeriodicLoop], stop: async
     loops: list[PeriodicLoop | Worker] = [*periodic, *runtime.workers]
     with ringing({loop.bell: loop.interval for loop in periodic}):
         async with asyncio.TaskGroup() as group:
+            reading: list[asyncio.Task[None]] = []
             for loop in loops:
                 name = loop.part if isinstance(loop, Worker) else loop.name
                 tell = partial(runtime.health.trouble, loop.part, f"{name} loop")
@@ -193,9 +194,12 @@ async def _loops(runtime: Runtime, periodic: Sequence[PeriodicLoop], stop: async
                 context = copy_context()
                 if runtime.names != [IRP]:
                     context.run(_name_target, name)
-                group.create_task(running, name=name, context=context)
+                task = group.create_task(running, name=name, context=context)
+                if isinstance(loop, PeriodicLoop):
+                    reading.append(task)
             group.create_task(_ring_for_trials(runtime, periodic[0].bell, stop), name="trials")
             group.create_task(_ring_for_the_lease(runtime, periodic[0].bell, stop), name="lease")
+            group.create_task(_hand_over(runtime.leader, reading, stop), name="hand over")
 
 
 def _name_target(loop: str) -> None:
@@ -226,6 +230,13 @@ async def _ring_for_the_lease(runtime: Runtime, polls: Bell, stop: asyncio.Event
     while not await happens(stop, within=runtime.limits.leader_asked_every.total_seconds()):
         if runtime.leader.fence is None or runtime.leader.fence != runtime.poller.turn:
             polls.ring()
+
+
+async def _hand_over(leader: LeaderLease, reading: Sequence[asyncio.Task[None]], stop: asyncio.Event) -> None:
+    """Give the lease back as soon as nothing reads any more: deliveries in flight may take all of the grace."""
+    await stop.wait()
+    await asyncio.wait(reading)
+    await leader.give_back()
 
 
 async def _observe(runtime: Runtime) -> None:
