@@ -159,9 +159,7 @@ async def work(runtime: Runtime, stop: asyncio.Event, grace: timedelta) -> bool:
     finally:
         for name in (*(loop.name for loop in periodic), *(worker.part for worker in runtime.workers)):
             runtime.health.ended(name)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(runtime.limits.last_moments.total_seconds()):
-                await runtime.leader.give_back()
+        await _give_back(runtime)
     return True
 
 
@@ -199,7 +197,7 @@ async def _loops(runtime: Runtime, periodic: Sequence[PeriodicLoop], stop: async
                     reading.append(task)
             group.create_task(_ring_for_trials(runtime, periodic[0].bell, stop), name="trials")
             group.create_task(_ring_for_the_lease(runtime, periodic[0].bell, stop), name="lease")
-            group.create_task(_hand_over(runtime.leader, reading, stop), name="hand over")
+            group.create_task(_hand_over(runtime, reading, stop), name="hand over")
 
 
 def _name_target(loop: str) -> None:
@@ -232,11 +230,17 @@ async def _ring_for_the_lease(runtime: Runtime, polls: Bell, stop: asyncio.Event
             polls.ring()
 
 
-async def _hand_over(leader: LeaderLease, reading: Sequence[asyncio.Task[None]], stop: asyncio.Event) -> None:
+async def _hand_over(runtime: Runtime, reading: Sequence[asyncio.Task[None]], stop: asyncio.Event) -> None:
     """Give the lease back as soon as nothing reads any more: deliveries in flight may take all of the grace."""
     await stop.wait()
     await asyncio.wait(reading)
-    await leader.give_back()
+    await _give_back(runtime)
+
+
+async def _give_back(runtime: Runtime) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(runtime.limits.last_moments.total_seconds()):
+            await runtime.leader.give_back()
 
 
 async def _observe(runtime: Runtime) -> None:
