@@ -187,12 +187,14 @@ async def test_an_alert_is_found_by_name_host_user_id_and_incident(database_url:
         assert answer.total == 1
 
 
-@pytest.mark.parametrize("text", [MALICIOUS, "script", "%", "_", "'", "\\", "\x00", "DROP"])
+@pytest.mark.parametrize(
+    "text", [MALICIOUS, "script", "%", "_", "'", "\\", "\x00", "DROP", "*", "?", "[", "[x]", "x]*?"]
+)
 async def test_text_is_looked_for_as_it_is(database_url: str, text: str) -> None:
     async with opened(database_url) as store:
         with store.writing() as tx:
             keep(tx, "plain", name="plain")
-            keep(tx, "bad", name=MALICIOUS + " _ \\ \x00")
+            keep(tx, "bad", name=MALICIOUS + " _ \\ \x00 [x]*?")
 
         assert ids(page(store, text=text)) == ["bad"]
         assert page(store, text="bad nothing").rows == []

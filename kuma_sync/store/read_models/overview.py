@@ -99,13 +99,14 @@ class Overview:
         Those that have one, or are held, are read then, and counted where they belong.
         """
         marks = {name: count for name, count in self._connection.execute(_MARKS)}
+        settled = marks["all"] - marks["unsettled"]
         routed_open = marks["unsettled"] - (marks["unrouted"] - marks["unrouted settled"])
         found = {
             AlertState.MISSED: marks["missed"],
             AlertState.IGNORED: marks["given up"] - marks["missed"],
             AlertState.HELD: marks["unrouted"],
             AlertState.GONE: marks["gone"],
-            AlertState.CLOSED: marks["settled"] - marks["given up"] - marks["gone"] - marks["unrouted settled"],
+            AlertState.CLOSED: settled - marks["given up"] - marks["gone"] - marks["unrouted settled"],
             AlertState.OPEN: routed_open,
         }
         for marked, state, count in self._connection.execute(_EXCEPTIONS):
@@ -250,8 +251,9 @@ def _marked_state() -> ColumnElement[str]:
 
 
 def _counted(name: str, *conditions: Any) -> Select[Any]:
-    columns: tuple[Any, ...] = (literal(name).label("name"), func.count().label("links"))
-    return select(*columns).select_from(schema.links).where(*conditions)
+    # SQLite counts a whole table by its pages where the count alone is asked for.
+    count = select(func.count()).select_from(schema.links).where(*conditions).scalar_subquery()
+    return select(literal(name).label("name"), count.label("links"))
 
 
 _CLOSED = or_(schema.links.c.alert_closed, schema.links.c.incident_closed)
@@ -259,7 +261,7 @@ _CLOSED = or_(schema.links.c.alert_closed, schema.links.c.incident_closed)
 # One statement, so that all its parts see the same moment.
 _MARKS = union_all(
     _counted("unsettled", schema.OPEN, not_(schema.links.c.incident_closed), not_(schema.links.c.gone)),
-    _counted("settled", schema.SETTLED),
+    _counted("all"),
     _counted("given up", schema.GIVEN_UP),
     _counted("missed", schema.MISSED),
     _counted("unrouted", schema.UNROUTED),
