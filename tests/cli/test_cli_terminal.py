@@ -78,7 +78,7 @@ async def test_a_daemon_on_a_terminal_logs_for_people(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         w.kuma.raise_alert()
 
-        seen = await at_terminal("run", *w.c, keys=[("incident_created", CTRL_C)])
+        seen = await at_terminal("run", *w.c, keys=[(r"incident_created.*\n", CTRL_C)])
 
     assert seen.code == 0
     created = next(line for line in seen.lines if "incident_created" in line)
@@ -107,7 +107,7 @@ async def test_status_is_refreshed_in_place_until_ctrl_c(tmp_path: Path) -> None
 
 async def test_a_screen_that_is_longer_than_the_terminal_is_cut_and_says_so(tmp_path: Path) -> None:
     async with with_trouble(tmp_path) as w:
-        seen = await at_terminal("status", "--watch", *w.c, rows=8, keys=[("more lines", CTRL_C)])
+        seen = await at_terminal("status", "--watch", *w.c, rows=8, keys=[("more lines: `kuma-sync status`", CTRL_C)])
 
     assert seen.code == 0
     assert len(seen.lines) <= 9
