@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
-import logging
 import os
 import shutil
 import zlib
@@ -22,8 +21,8 @@ import psycopg
 import pytest
 import shared_statements
 import shared_templates
-import structlog
 from hypothesis import HealthCheck, settings
+from log_setup import logging_put_back
 from psycopg import sql
 from stores import migrated, opened
 
@@ -52,14 +51,9 @@ def _hidden_by_one_test_is_not_by_the_next() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _logging_of_one_test_is_not_that_of_the_next() -> Iterator[None]:
     """What a test configures ends with it: its stream may be closed by then, and its repeated lines are nobody's."""
-    loggers = [logging.getLogger(name) for name in (None, "kuma_sync", *logs.SILENT)]
-    before = [(logger, list(logger.handlers), logger.level) for logger in loggers]
-    yield
-    for logger, handlers, level in before:
-        logger.handlers = handlers
-        logger.setLevel(level)
+    with logging_put_back():
+        yield
     logs.tell_repeats(everything=True)
-    structlog.reset_defaults()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -162,7 +162,7 @@ def _refused(facts: Flowing) -> Iterator[Sentence]:
         yield sentence(
             "The configuration here is refused; the daemon runs on %(host)s. If it reads this file, too, do not "
             "restart it until it is mended: %(reason)s",
-            host=", ".join(sorted({one.process.host for one in facts.running.daemons})),
+            host=", ".join(facts.running.hosts),
             reason=Refusal(facts.refused),
         )
     elif facts.refused:

@@ -45,8 +45,12 @@ class Running:
     @property
     def elsewhere(self) -> bool:
         """Tell whether a daemon is on another host than the one that asks, and none on this one."""
-        hosts = {one.process.host for one in self.daemons}
-        return bool(self.asked_on and hosts and self.asked_on not in hosts)
+        return bool(self.asked_on and self.hosts and self.asked_on not in self.hosts)
+
+    @property
+    def hosts(self) -> list[str]:
+        """Return the hosts of the daemons, in order."""
+        return sorted({one.process.host for one in self.daemons})
 
     @property
     def daemon(self) -> bool:

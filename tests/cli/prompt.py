@@ -6,21 +6,20 @@ import asyncio
 import contextlib
 import io
 import json
-import logging
 import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import forked
-import structlog
 import tomli_w
 from forked import Forked, command, fork
+from log_setup import logging_put_back
 from preloaded import for_shell
 from stores import migrated
 
@@ -63,7 +62,7 @@ class Answered:
 def typed(*words: str) -> Answered:
     """Run a command in this process; its own event loop is made and ended by it."""
     out, err, code = io.StringIO(), io.StringIO(), 0
-    with _logging_as_before(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with logging_put_back(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             main(list(words))
         except SystemExit as end:
@@ -208,17 +207,3 @@ def write_config(path: Path, tables: Mapping[str, Any]) -> Path:
     path.touch(mode=0o600)
     path.write_text(tomli_w.dumps(tables), encoding="utf-8")
     return path
-
-
-@contextlib.contextmanager
-def _logging_as_before() -> Iterator[None]:
-    """A command sets up logging for its whole process; here that process goes on."""
-    root, ours = logging.getLogger(), logging.getLogger("kuma_sync")
-    handlers, level, our_level = list(root.handlers), root.level, ours.level
-    try:
-        yield
-    finally:
-        root.handlers = handlers
-        root.setLevel(level)
-        ours.setLevel(our_level)
-        structlog.reset_defaults()

@@ -27,7 +27,7 @@ class Pulse:
         alert_id = self._environment.kuma.raise_alert(events=2)
         self._ledger.spared.add(alert_id)
         raised = time.monotonic()
-        while f"kuma:kuma:{alert_id}" not in self._environment.irps.keys:
+        while self._environment.without_incident([alert_id]):
             await asyncio.sleep(0.1)
         self.waits.append(time.monotonic() - raised)
 

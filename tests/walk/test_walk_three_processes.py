@@ -27,6 +27,9 @@ LITTLE = 20.0
 eventually = partial(soon, within=60.0)
 pytestmark = pytest.mark.timeout(300)  # three processes at a time, on a machine that may have other things to do
 
+SELDOM = {"interval": "10m", "sweep_interval": "10m"}
+"""KUMA is polled at the start, and then for another reason than the interval."""
+
 TURN = SHORT_LEASES.leader_lease.total_seconds()
 TRANSACTION = SHORT_LEASES.store.lock.total_seconds()
 
@@ -120,9 +123,8 @@ async def test_when_the_reader_is_killed_another_one_reads_within_the_lease(tmp_
 async def test_a_reader_that_stops_is_followed_at_once_however_seldom_kuma_is_polled(
     tmp_path: Path, postgres_url: str
 ) -> None:
-    seldom = {"interval": "10m", "sweep_interval": "10m"}
     async with (
-        staged(tmp_path, postgres_url, poll=seldom) as stage,
+        staged(tmp_path, postgres_url, poll=SELDOM) as stage,
         looked_at(stage) as store,
         three(stage, limits=SHORT_LEASES) as copies,
     ):
@@ -140,9 +142,8 @@ async def test_a_reader_that_stops_is_followed_at_once_however_seldom_kuma_is_po
 async def test_a_reader_that_stops_hands_over_before_its_deliveries_have_ended(
     tmp_path: Path, postgres_url: str
 ) -> None:
-    seldom = {"interval": "10m", "sweep_interval": "10m"}
     async with (
-        staged(tmp_path, postgres_url, poll=seldom, run={"grace": "50s"}) as stage,
+        staged(tmp_path, postgres_url, poll=SELDOM, run={"grace": "50s"}) as stage,
         looked_at(stage) as store,
     ):
         stage.irp.knobs.latency = 15
@@ -163,9 +164,8 @@ async def test_a_reader_that_stops_hands_over_before_its_deliveries_have_ended(
 
 
 async def _another_reads(copies: list[Copy], first: Copy) -> Copy | None:
-    others = [copy for copy in copies if copy is not first]
-    for copy in others:
-        if await copy.reads():
+    for copy in copies:
+        if copy is not first and await copy.reads():
             return copy
     return None
 

@@ -100,14 +100,13 @@ class Overview:
         """
         marks = {name: count for name, count in self._connection.execute(_MARKS)}
         settled = marks["all"] - marks["unsettled"]
-        routed_open = marks["unsettled"] - (marks["unrouted"] - marks["unrouted settled"])
         found = {
             AlertState.MISSED: marks["missed"],
             AlertState.IGNORED: marks["given up"] - marks["missed"],
             AlertState.HELD: marks["unrouted"],
             AlertState.GONE: marks["gone"],
             AlertState.CLOSED: settled - marks["given up"] - marks["gone"] - marks["unrouted settled"],
-            AlertState.OPEN: routed_open,
+            AlertState.OPEN: marks["unsettled"] - (marks["unrouted"] - marks["unrouted settled"]),
         }
         for marked, state, count in self._connection.execute(_EXCEPTIONS):
             found[AlertState(marked)] -= count
