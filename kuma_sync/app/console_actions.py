@@ -81,7 +81,9 @@ class Actions:
         """Tell what an order would do; raise NothingDone where it would do nothing."""
         match order:
             case Retry() | Drop() | Release() | Resync():
-                return (await self._store.read(partial(chosen, order=order, settings=self._settings()))).forecast
+                return (
+                    await self._store.read(partial(chosen, order=order, settings=self._settings()), long=True)
+                ).forecast
             case Close():
                 return await self._store.read(partial(self._closing, order=order))
             case Pause():
@@ -109,7 +111,7 @@ class Actions:
 
     async def _on_many(self, order: Retry | Drop | Release | Resync, signed: Signed) -> Sentence:
         """Do it to all that is chosen. The token is spent with the first part; a crash leaves whole parts undone."""
-        found = await self._store.read(partial(chosen, order=order, settings=self._settings()))
+        found = await self._store.read(partial(chosen, order=order, settings=self._settings()), long=True)
         if found.forecast.binding and found.forecast.agreed != signed.agreed:
             raise Changed
         parts = list[_Part]()

@@ -60,11 +60,12 @@ class Source:
         """Tell how it stands."""
         await self._note()
         runtime, where = self._runtime(), self._settings().store.url
-        return await self._store.read(partial(_overall, where=where, tries=runtime.tries if runtime else {}))
+        look = partial(_overall, where=where, tries=runtime.tries if runtime else {})
+        return await self._store.read(look, long=True)
 
     async def told(self, alert_id: str) -> Told | None:
         """Tell of one alert, or of a parked piece; None where nothing is known of it."""
-        return await self._store.read(partial(_told, name=alert_id))
+        return await self._store.read(partial(_told, name=alert_id), long=True)
 
     async def events(self, alert_id: str, most: int) -> Newest:
         """Return the newest of the events that are passed on; raise NothingDone where they cannot be read."""
@@ -127,7 +128,7 @@ class Source:
 
     async def _stored(self, alert_id: str) -> StoredAlert:
         section = self._settings().privacy
-        found = await self._store.read(lambda tx: load_packed(tx, AlertId(alert_id), rules_now(tx, section)))
+        found = await self._store.read(lambda tx: load_packed(tx, AlertId(alert_id), rules_now(tx, section)), long=True)
         if found is None:
             raise NothingDone(sentence("There is no alert %(id)s here.", id=alert_id))
         return found

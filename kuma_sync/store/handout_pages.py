@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, or_, select
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.handout import PAGE, Asked
@@ -18,6 +18,11 @@ KEPT = timedelta(minutes=10)
 """How long the pages of a listing stay."""
 
 _PAGES = schema.handout_pages
+_KEPT = (
+    select(_PAGES.c.page)
+    .where(_PAGES.c.target == bindparam("b_target"), _PAGES.c.listing == bindparam("b_listing"))
+    .limit(1)
+)
 
 
 class HandoutPages:
@@ -57,8 +62,8 @@ class HandoutPages:
 
     def kept(self, target: str, asked: Asked) -> bool:
         """Tell whether pages of a listing are kept."""
-        query = select(_PAGES.c.page).where(*_of_listing(target, asked)).limit(1)
-        return self._connection.execute(query).first() is not None
+        bound = {"b_target": target, "b_listing": _key(asked)}
+        return self._connection.execute(_KEPT, bound).first() is not None
 
     def sweep(self) -> None:
         """Remove pages that are too old to be asked for."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, delete, func, or_, select, true, update
 
 from kuma_sync.core.alert import CLOSED, Alert, AlertId
 from kuma_sync.core.handout import Asked, HandedOut, filed_as
@@ -105,6 +106,9 @@ class Parts:
     affected: bytes | None
 
 
+_ALL = 2**63 - 1
+"""A limit that leaves nothing out: LIMIT of both databases takes it."""
+
 _ROWS = schema.handouts
 _BODIES = schema.handout_bodies
 _KNOWN = select(_ROWS).where(one_of(_ROWS.c.alert_id, "b_ids"))
@@ -162,29 +166,21 @@ class Handouts:
 
     def listed(self, target: str, asked: Asked, *, repeat_for: timedelta, limit: int) -> list[AlertId]:
         """Return what a target is shown: new and changed alerts, the longest waiting first, then the repeated ones."""
-        columns = (_ROWS.c.alert_id, _ROWS.c.name)
-        pending = _wanted(columns, target, asked, asked.anyhow).where(schema.PENDING)
-        if asked.anyhow != asked.statuses:
-            pending = pending.where(or_(_ROWS.c.status.in_(asked.statuses), _ROWS.c.first_handed_at.is_(None)))
-        found = self._fitting(pending.order_by(_ROWS.c.put_out_at, _ROWS.c.alert_id), asked, limit)
+        kind = (asked.tenants, asked.by_first_seen)
+        bound = _bound(target, asked)
+        found = self._fitting(_new_or_changed(asked.statuses, asked.anyhow, *kind), bound, asked, limit)
         if len(found) < limit:
-            again = _wanted(columns, target, asked, asked.statuses).where(
-                schema.REPEATABLE,
-                _ROWS.c.first_handed_at > self._now - repeat_for,
-                _ROWS.c.first_handed_at < self._now + repeat_for,  # a clock that was set back repeats no longer
-                _ROWS.c.pending.is_(False),
-            )
-            moment = _moment(asked)
-            ordered = again.order_by(moment.is_(None), moment.desc(), _ROWS.c.alert_id)
-            found += self._fitting(ordered, asked, limit - len(found))
+            lately = {"b_after": self._now - repeat_for, "b_before": self._now + repeat_for}
+            found += self._fitting(_shown_lately(asked.statuses, *kind), bound | lately, asked, limit - len(found))
         return found
 
     def by_id(self, target: str, asked: Asked, ids: Collection[str]) -> list[Out]:
         """Return those of these alerts that were put out for a target, as far as the query wants them."""
-        query = _wanted((_ROWS, _moment(asked).label("moment")), target, asked, asked.statuses)
+        query = _with_ids(asked.statuses, asked.tenants, asked.by_first_seen)
+        bound = _bound(target, asked)
         found: list[Out] = []
         for some in batches(list(ids)):
-            rows = self._connection.execute(query.where(_ROWS.c.alert_id.in_(some)))
+            rows = self._connection.execute(query, {**bound, "b_ids": some})
             found += [_out(row) for row in rows if asked.name is None or asked.name.search(row.name)]
         return in_order(found)
 
@@ -294,29 +290,64 @@ class Handouts:
             events, affected, hosts = bytes(row.events), bytes(row.affected), bytes(row.affected_lists)
         return {"head": item.head.packed, "events": events, "affected": affected, "affected_lists": hosts}
 
-    def _fitting(self, query: Select[Any], asked: Asked, limit: int) -> list[AlertId]:
+    def _fitting(self, query: Select[Any], bound: Mapping[str, Any], asked: Asked, limit: int) -> list[AlertId]:
         """Return the first ids of a query whose names fit."""
         if asked.name is None:
-            return [AlertId(alert_id) for alert_id, _name in self._connection.execute(query.limit(limit))]
+            rows = self._connection.execute(query, {**bound, "b_limit": limit})
+            return [AlertId(alert_id) for alert_id, _name in rows]
         search = asked.name.search
-        rows = self._connection.execute(query)
+        rows = self._connection.execute(query, {**bound, "b_limit": _ALL})
         fitting = [AlertId(alert_id) for alert_id, name in rows if search(name)]
         return fitting[:limit]
 
 
-def _wanted(columns: Sequence[Any], target: str, asked: Asked, statuses: frozenset[str]) -> Select[Any]:
-    moment = _moment(asked)
-    query = select(*columns).where(_ROWS.c.target == target)
+# A connector asks the same thing each time: building a statement costs more than running it, so each is built once.
+
+
+@lru_cache(maxsize=64)
+def _new_or_changed(
+    statuses: frozenset[str], anyhow: frozenset[str], tenants: frozenset[str], by_first_seen: bool
+) -> Select[Any]:
+    query = select(_ROWS.c.alert_id, _ROWS.c.name).where(schema.PENDING, *_wanted(anyhow, tenants, by_first_seen))
+    if anyhow != statuses:
+        query = query.where(or_(_ROWS.c.status.in_(sorted(statuses)), _ROWS.c.first_handed_at.is_(None)))
+    return query.order_by(_ROWS.c.put_out_at, _ROWS.c.alert_id).limit(bindparam("b_limit"))
+
+
+@lru_cache(maxsize=64)
+def _shown_lately(statuses: frozenset[str], tenants: frozenset[str], by_first_seen: bool) -> Select[Any]:
+    moment = _moment(by_first_seen)
+    query = select(_ROWS.c.alert_id, _ROWS.c.name).where(
+        schema.REPEATABLE,
+        *_wanted(statuses, tenants, by_first_seen),
+        _ROWS.c.first_handed_at > bindparam("b_after"),
+        _ROWS.c.first_handed_at < bindparam("b_before"),  # a clock that was set back repeats no longer
+        _ROWS.c.pending.is_(False),
+    )
+    return query.order_by(moment.is_(None), moment.desc(), _ROWS.c.alert_id).limit(bindparam("b_limit"))
+
+
+@lru_cache(maxsize=64)
+def _with_ids(statuses: frozenset[str], tenants: frozenset[str], by_first_seen: bool) -> Select[Any]:
+    columns = (_ROWS, _moment(by_first_seen).label("moment"))
+    return select(*columns).where(one_of(_ROWS.c.alert_id, "b_ids"), *_wanted(statuses, tenants, by_first_seen))
+
+
+def _wanted(statuses: frozenset[str], tenants: frozenset[str], by_first_seen: bool) -> Iterator[ColumnElement[bool]]:
+    """Yield a query's conditions; `_bound` gives their values."""
+    moment = _moment(by_first_seen)
+    yield _ROWS.c.target == bindparam("b_target")
     if statuses:
-        query = query.where(_ROWS.c.status.in_(sorted(statuses)))
-    if asked.tenants:
-        query = query.where(_ROWS.c.tenant_id.in_(sorted(asked.tenants)))
-    # An alert whose time is not known must not be hidden by it.
-    if asked.since is not None:
-        query = query.where(or_(moment >= asked.since, moment.is_(None)))
-    if asked.until is not None:
-        query = query.where(or_(moment <= asked.until, moment.is_(None)))
-    return query
+        yield _ROWS.c.status.in_(sorted(statuses))
+    if tenants:
+        yield _ROWS.c.tenant_id.in_(sorted(tenants))
+    # An alert whose time is not known must not be hidden by it, and a time that was not asked for hides nothing.
+    yield func.coalesce(moment >= bindparam("b_since"), true())
+    yield func.coalesce(moment <= bindparam("b_until"), true())
+
+
+def _bound(target: str, asked: Asked) -> dict[str, Any]:
+    return {"b_target": target, "b_since": asked.since, "b_until": asked.until}
 
 
 def in_order(outs: Sequence[Out]) -> list[Out]:
@@ -337,8 +368,8 @@ def lists_digest(lists: Lists) -> bytes:
     return hashlib.blake2b(lists.events.digest + lists.affected.digest, digest_size=16).digest()
 
 
-def _moment(asked: Asked) -> Any:
-    return _ROWS.c.first_seen if asked.by_first_seen else _ROWS.c.last_seen
+def _moment(by_first_seen: bool) -> ColumnElement[Any]:
+    return _ROWS.c.first_seen if by_first_seen else _ROWS.c.last_seen
 
 
 def _out(row: Any) -> Out:

@@ -179,10 +179,10 @@ class Store:
         async with self._in_time():
             return await self._on_loop.write(lambda connection: work(self._tx(connection)), long=long)
 
-    async def read(self, work: Callable[[Tx], T]) -> T:
-        """Carry out `work` in a transaction that only reads."""
+    async def read(self, work: Callable[[Tx], T], *, long: bool = False) -> T:
+        """Carry out `work` in a transaction that only reads; `long` means work on many rows."""
         async with self._in_time():
-            return await self._on_loop.read(lambda connection: work(self._tx(connection)))
+            return await self._on_loop.read(lambda connection: work(self._tx(connection)), long=long)
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 LOOK_AGAIN = 0.02
 """Seconds between looks for another writer's end, and for a connection of ours that is free."""
 
+READERS = 4
+"""Long reads of a file at the same time: more would be no faster, and would take the loop's own connections."""
+
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
@@ -109,6 +112,7 @@ class OnFile:
         self._patience = patience
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
 
     async def write(self, work: Work[T], *, long: bool) -> T:
         """Carry out a work that writes."""
@@ -116,7 +120,7 @@ class OnFile:
             if long:
                 attempt = Attempt(sqlite.interrupt)
                 try:
-                    done: T = await until(self._thread.submit(self._carry_out, attempt, work))
+                    done: T = await until(self._thread.submit(self._carry_out, attempt, work, writes=True))
                 except asyncio.CancelledError:
                     attempt.abort()
                     raise
@@ -131,14 +135,25 @@ class OnFile:
             await until(committing)
             return result
 
-    async def read(self, work: Work[T]) -> T:
+    async def read(self, work: Work[T], *, long: bool) -> T:
         """Carry out a work that only reads."""
+        if long:
+            return await self._read_beside(work)
         with self._engine.connect() as connection, connection.begin():
             return work(connection)
 
+    async def _read_beside(self, work: Work[T]) -> T:
+        attempt = Attempt(sqlite.interrupt)
+        try:
+            return await asyncio.wrap_future(self._readers.submit(self._carry_out, attempt, work, writes=False))
+        except asyncio.CancelledError:
+            attempt.abort()
+            raise
+
     async def close(self) -> None:
         """Wait until running work is done."""
-        await asyncio.to_thread(self._thread.shutdown)
+        for threads in (self._thread, self._readers):
+            await asyncio.to_thread(threads.shutdown)
 
     @asynccontextmanager
     async def _as_writer(self) -> AsyncIterator[Callable[[Future[Any]], Awaitable[Any]]]:
@@ -183,8 +198,8 @@ class OnFile:
             connection.commit()
         self._file.assure_in_place()
 
-    def _carry_out(self, attempt: Attempt, work: Work[T]) -> T:
-        with transaction(self._engine, attempt, writes=True, patience=self._patience, file=self._file) as connection:
+    def _carry_out(self, attempt: Attempt, work: Work[T], *, writes: bool) -> T:
+        with transaction(self._engine, attempt, writes=writes, patience=self._patience, file=self._file) as connection:
             return work(connection)
 
 
@@ -207,7 +222,7 @@ class OnServer:
         """Carry out a work that writes."""
         return await self._carried_out(work, writes=True)
 
-    async def read(self, work: Work[T]) -> T:
+    async def read(self, work: Work[T], *, long: bool) -> T:  # noqa: ARG002  # see `write`
         """Carry out a work that only reads."""
         return await self._carried_out(work, writes=False)
 

@@ -150,13 +150,42 @@ async def test_alert_that_left_new_before_anybody_asked_is_shown_once(sqlite_url
         assert listed(store) == []
 
 
-async def test_alert_whose_time_is_not_known_is_not_hidden_by_times_asked_for(sqlite_url: str) -> None:
-    async with opened(sqlite_url) as store:
+async def test_alert_whose_time_is_not_known_is_not_hidden_by_times_asked_for(database_url: str) -> None:
+    async with opened(database_url) as store:
         put(store, an_item("a", seen=None), an_item("b"))
         since, until = Asked(since=AT + timedelta(days=1)), Asked(until=AT - timedelta(days=1))
 
         assert [out.alert_id for out in listed(store, asked=since)] == ["a"]
         assert [out.alert_id for out in listed(store, asked=until)] == ["a"]
+
+
+async def test_every_listing_goes_by_its_own_times_tenants_and_statuses(database_url: str) -> None:
+    """Its statement is built once for queries of one kind: no value of an earlier query may stay in it."""
+    early, late = AT - timedelta(days=1), AT + timedelta(days=1)
+    async with opened(database_url) as store:
+        put(store, an_item("early", seen=early), an_item("now", status="assigned"), an_item("late", seen=late))
+        everything = listed(store, asked=Asked())
+        found = {
+            "from": [out.alert_id for out in listed(store, asked=Asked(since=AT))],
+            "to": [out.alert_id for out in listed(store, asked=Asked(until=AT))],
+            "later": [out.alert_id for out in listed(store, asked=Asked(since=late))],
+            "assigned": [out.alert_id for out in listed(store, asked=Asked(statuses=frozenset({"assigned"})))],
+            "nobody": [out.alert_id for out in listed(store, asked=Asked(tenants=frozenset({"nobody"})))],
+            "one": [out.alert_id for out in listed(store, limit=1)],
+        }
+        deliver(store, everything)
+        repeated = [out.alert_id for out in listed(store, asked=Asked(since=AT), repeat_for=timedelta(hours=1))]
+
+    assert [out.alert_id for out in everything] == ["late", "now", "early"]
+    assert found == {
+        "from": ["late", "now"],
+        "to": ["now", "early"],
+        "later": ["late"],
+        "assigned": ["now"],
+        "nobody": [],
+        "one": ["early"],
+    }
+    assert repeated == ["late", "now"]
 
 
 async def test_repeats_end_although_the_clock_was_set_back(sqlite_url: str) -> None:

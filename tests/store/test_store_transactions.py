@@ -244,12 +244,39 @@ async def test_what_many_tasks_write_at_once_is_all_kept(database_url: str) -> N
 
 async def test_the_loop_goes_on_while_a_long_work_is_done_on_a_file(sqlite_url: str) -> None:
     async with opened(sqlite_url) as store:
-        seen = threading.Event()
-        working = asyncio.create_task(store.write(lambda _tx: seen.wait(10), long=True))
-        await asyncio.sleep(0)
-        seen.set()
+        for transaction in (store.write, store.read):
+            seen = threading.Event()
+            working = asyncio.create_task(transaction(lambda _tx, seen=seen: seen.wait(10), long=True))
+            await asyncio.sleep(0)
+            seen.set()
 
-        assert await working, "what the loop does meanwhile is seen by it"
+            assert await working, "what the loop does meanwhile is seen by it"
+
+
+async def test_long_reads_leave_the_loop_a_connection(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as store:
+        seen = threading.Event()
+        reading = [asyncio.create_task(store.read(lambda _tx: seen.wait(10), long=True)) for _ in range(40)]
+        await asyncio.sleep(0)
+
+        await put(store)
+        assert len(await jobs(store)) == 1
+        seen.set()
+        assert all(await asyncio.gather(*reading))
+
+
+async def test_who_stops_waiting_for_a_long_read_of_a_file_ends_it(sqlite_url: str) -> None:
+    """The statement itself would never end; closing the store waits for its thread."""
+    async with asyncio.timeout(8), opened(sqlite_url) as store:
+        works = threading.Event()
+
+        def read(tx: Tx) -> None:
+            driver(tx).set_progress_handler(works.set, 100)
+            tx.lease._connection.exec_driver_sql(
+                "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+            )
+
+        await cancelled(store.read(read, long=True), once=works)
 
 
 async def test_the_loop_goes_on_while_a_server_takes_its_time(postgres_url: str) -> None:

@@ -93,13 +93,15 @@ class Giving:
 
     async def _outs(self, puller: Puller, asked: Asked) -> list[Out]:
         if asked.ids:
-            outs = await self.store.read(partial(_by_id, puller.name, asked))
+            outs = await self.store.read(partial(_by_id, puller.name, asked), long=True)
             return outs[(asked.page - 1) * PAGE : asked.page * PAGE]
         shown = Asked(by_first_seen=asked.by_first_seen)  # a listing stays as it was while its pages are fetched
         ids = None if asked.first else await self.store.read(lambda tx: tx.handout_pages.page(puller.name, asked))
         if ids is None:
             ids = (await self._listing(puller, asked))[(asked.page - 1) * PAGE : asked.page * PAGE]
-        return await self.store.read(lambda tx: tx.handouts.by_id(puller.name, shown, ids)) if ids else []
+        if not ids:
+            return []
+        return await self.store.read(lambda tx: tx.handouts.by_id(puller.name, shown, ids), long=True)
 
     async def _listing(self, puller: Puller, asked: Asked) -> list[AlertId]:
         """Return a new listing; its later pages are kept in the store, where every copy of the daemon finds them."""
@@ -173,7 +175,7 @@ class GivenAnswer:
         opening = b"["
         for some in self._batches():
             async with self.giving.making:
-                parts = await self.giving.store.read(partial(_parts, some, self.asked))
+                parts = await self.giving.store.read(partial(_parts, some, self.asked), long=True)
             if len(parts) < len(some):
                 raise StoreError("an alert was replaced too long ago")
             texts = self._texts([parts.pop(out.alert_id) for out in some], opening)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from markupsafe import Markup
 from starlette.requests import Request
@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, Response
 
 from kuma_sync.settings import Settings
 from kuma_sync.settings.console import ConsoleSection
-from kuma_sync.store import Store
+from kuma_sync.store import Store, Tx
 from kuma_sync.telemetry.health import Health
 from kuma_sync.web.console.access import ConsoleLimits, NotDone, viewer_of
 from kuma_sync.web.console.forms import TOKEN, Form, Forms
@@ -22,6 +22,8 @@ from kuma_sync.web.console.rendering import nonce_of, rendered
 from kuma_sync.web.console.sessions import PROXY, Sessions
 from kuma_sync.web.console.source import ConsoleSource
 from kuma_sync.web.console.words import Words, preferences_of, shown
+
+T = TypeVar("T")
 
 REFRESHED_EVERY = 10
 """Seconds after which a page that asks for it is fetched again."""
@@ -59,11 +61,6 @@ class Console:
         self.forms = Forms(self.sessions, rules=self.rules, clock=behind.clock, limits=behind.limits)
 
     @property
-    def store(self) -> Store:
-        """Return the store, for reads: `await console.store.read(lambda tx: …)`."""
-        return self.behind.store
-
-    @property
     def source(self) -> ConsoleSource:
         """Return what else can be shown."""
         return self.behind.source
@@ -72,6 +69,10 @@ class Console:
     def actions(self) -> ConsoleActions:
         """Return what can be ordered."""
         return self.behind.actions
+
+    async def read(self, look: Callable[[Tx], T]) -> T:
+        """Read from the store: `await console.read(lambda tx: …)`. Whatever it takes, work goes on meanwhile."""
+        return await self.behind.store.read(look, long=True)
 
     def rules(self) -> ConsoleSection:
         """Return who may sign in, and how, as the configuration says now."""

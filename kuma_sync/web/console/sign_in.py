@@ -89,7 +89,7 @@ class SignIn:
     async def _count(self, request: Request, console: Console, key: bytes) -> None:
         """Count a try, before it is judged: many may come at once, and to several copies."""
         most, within = self._limits.wrong, self._limits.wrong_within
-        wait = await console.store.write(lambda tx: tx.console.tried(key, most=most, within=within))
+        wait = await console.behind.store.write(lambda tx: tx.console.tried(key, most=most, within=within))
         if wait is not None:
             log.warning("sign_in_throttled", address=peer_of(request))
             self._lockouts.stop(key, wait.total_seconds())

@@ -62,7 +62,7 @@ async def alerts(request: Request, console: Console) -> Response:
     targets = list(console.behind.settings().named)
     wanted = read(request.query_params, targets, now=console.behind.clock())
     try:
-        page = await console.store.read(lambda tx: tx.search.page(wanted.asked))
+        page = await console.read(lambda tx: tx.search.page(wanted.asked))
     except ValueError:  # a position that somebody wrote by hand
         return RedirectResponse(wanted.address(), 303)
     values = {

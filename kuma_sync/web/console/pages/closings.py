@@ -34,7 +34,7 @@ SIDES = {"kuma": TO_KUMA, "irp": TO_IRP}
 
 async def closings(request: Request, console: Console) -> Response:
     """Show them."""
-    found = await console.store.read(lambda tx: tx.closings.all(limit=PAGE))
+    found = await console.read(lambda tx: tx.closings.all(limit=PAGE))
     totals = {side: sum(counts.values()) for side, counts in found.counts.items()}
     section = console.behind.settings().close
     values = {

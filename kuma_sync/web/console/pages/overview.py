@@ -92,7 +92,7 @@ class Titled:
 async def overview(request: Request, console: Console) -> Response:
     """Show the page."""
     standing = await console.source.overall()  # first: it stores what is not counted yet
-    seen = await console.store.read(partial(_look, standing))
+    seen = await console.read(partial(_look, standing))
     values = {
         "standing": standing,
         "refused": bool(console.behind.health.ready().refused),

@@ -51,7 +51,7 @@ async def passes(request: Request, console: Console) -> Response:
         kinds = [one.kind for one in tx.audit.last_pass_by_kind()]
         return tx.audit.passes_before(before, ROWS + 1, kind=kind if kind in kinds else ""), kinds
 
-    found, kinds = await console.store.read(look)
+    found, kinds = await console.read(look)
     chosen = {"kind": kind} if kind in kinds else {}
     older = f"/passes?{urlencode({**chosen, 'before': found[ROWS - 1][0]})}" if len(found) > ROWS else ""
     values = {

@@ -30,7 +30,7 @@ UNROUTED = N_(
 
 async def waiting(request: Request, console: Console) -> Response:
     """Show the groups, the largest first."""
-    groups = await console.store.read(lambda tx: tx.groups.all(examples=EXAMPLES))
+    groups = await console.read(lambda tx: tx.groups.all(examples=EXAMPLES))
     values = {
         "standing": await console.source.overall(),
         "groups": groups,
@@ -54,7 +54,7 @@ def limit_of(settings: Settings, group: Group) -> Sentence | None:
 async def group(request: Request, console: Console) -> Response:
     """Show the members of one group."""
     key, after = request.path_params["key"], request.query_params.get("after") or None
-    found = await console.store.read(partial(_members, key=key, after=after))
+    found = await console.read(partial(_members, key=key, after=after))
     if found is None:
         raise HTTPException(404)
     group, members, snapshots = found
