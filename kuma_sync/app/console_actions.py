@@ -24,6 +24,7 @@ from kuma_sync.settings import Settings
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.dialect import batches
 from kuma_sync.store.locks import lock
+from kuma_sync.store.read_models.waiting import Held
 from kuma_sync.sync import operator
 from kuma_sync.web.console.orders import (
     MOST_SHOWN,
@@ -81,9 +82,7 @@ class Actions:
         """Tell what an order would do; raise NothingDone where it would do nothing."""
         match order:
             case Retry() | Drop() | Release() | Resync():
-                return (
-                    await self._store.read(partial(chosen, order=order, settings=self._settings()), long=True)
-                ).forecast
+                return (await self._chosen(order)).forecast
             case Close():
                 return await self._store.read(partial(self._closing, order=order))
             case Pause():
@@ -109,9 +108,12 @@ class Actions:
         self._ring()
         return said
 
+    async def _chosen(self, order: Retry | Drop | Release | Resync) -> Chosen:
+        return await self._store.read(partial(chosen, order=order, settings=self._settings()), long=True)
+
     async def _on_many(self, order: Retry | Drop | Release | Resync, signed: Signed) -> Sentence:
         """Do it to all that is chosen. The token is spent with the first part; a crash leaves whole parts undone."""
-        found = await self._store.read(partial(chosen, order=order, settings=self._settings()), long=True)
+        found = await self._chosen(order)
         if found.forecast.binding and found.forecast.agreed != signed.agreed:
             raise Changed
         parts = list[_Part]()
@@ -140,10 +142,10 @@ class Actions:
             case Retry():
                 done |= set(operator.retry(tx, ids, by=signed.by))
             case Drop():
-                held = {one.id: one for one in found.held}
-                done |= {one for one in ids if operator.drop(tx, one, by=signed.by, held=held.get(one))}
+                done |= {one for one in ids if operator.drop(tx, one, by=signed.by, seen=found.waits.get(one, ()))}
             case Release():
-                wanted = [one for one in found.held if one.id in others]
+                waiting = [one for id_ in sorted(others) for one in found.waits.get(id_, ())]
+                wanted = [one for one in waiting if isinstance(one, Held)]
                 done |= set(operator.release(tx, by=signed.by, what=wanted))
             case Resync(choice=choice):
                 waits = operator.resync_waits(tx, [AlertId(one) for one in ids])

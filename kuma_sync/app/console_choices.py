@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from kuma_sync.app.done_before import done_to, done_to_any, orders_so_far, with_who
 from kuma_sync.core.alert import AlertId
@@ -36,14 +36,15 @@ from kuma_sync.web.console.orders import (
 class Chosen:
     """The subjects of an order, what it would do, and how to say what it did to so many of them.
 
-    `pieces` are those that are no alerts; `held` is what the brake keeps of them.
+    `pieces` are those that are no alerts. `waits` is what of them was chosen because it waits: the order is carried out
+    on what still does.
     """
 
     ids: Sequence[str]
     forecast: Forecast
     told: Callable[[int], Sentence]
     pieces: Sequence[str] = ()
-    held: Sequence[Held] = ()
+    waits: Mapping[str, Sequence[ParkedJob | Held]] = field(default_factory=dict)
 
 
 def chosen(tx: Tx, order: Retry | Drop | Release | Resync, settings: Settings) -> Chosen:
@@ -121,7 +122,7 @@ def _to_drop(tx: Tx, choice: Choice, settings: Settings) -> Chosen:
         raise NothingDone(sentence("There is nothing to be dropped: it is unknown here, or was dropped already."))
     return Chosen(
         ids=list(names),
-        held=held,
+        waits={} if choice.ids else _by_id(waiting),
         forecast=Forecast(
             says=counted("One alert is given up.", "%(count)d alerts are given up.", len(names)),
             remarks=(
@@ -171,7 +172,7 @@ def _to_release(held: Sequence[Held], settings: Settings) -> Chosen:
         raise NothingDone(sentence("The brake holds nothing of this any more."))
     return Chosen(
         ids=_once(one.id for one in held),
-        held=held,
+        waits=_by_id(held),
         forecast=Forecast(
             says=sentence("What the brake holds is let go: %(parts)s.", parts=_by_kind(held)),
             remarks=(
@@ -308,6 +309,13 @@ _FETCHED = _Sending(
 def _items(named: Iterable[tuple[str, str]]) -> tuple[Item, ...]:
     first = dict(named)
     return tuple(Item(id=id_, name=name) for id_, name in list(first.items())[:MOST_SHOWN])
+
+
+def _by_id(waiting: Iterable[ParkedJob | Held]) -> Mapping[str, Sequence[ParkedJob | Held]]:
+    found = defaultdict[str, list[ParkedJob | Held]](list)
+    for one in waiting:
+        found[one.id].append(one)
+    return found
 
 
 def _once(ids: Iterable[str]) -> list[str]:

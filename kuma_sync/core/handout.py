@@ -67,14 +67,6 @@ class Asked:
         """Tell whether it asks for a new listing."""
         return self.page == 1
 
-    @property
-    def anyhow(self) -> frozenset[str]:
-        """Return the statuses in which an alert is shown that never was before.
-
-        Who asks for new ones is to get an alert, too, that was taken up in KUMA before anybody asked.
-        """
-        return self.statuses | OPEN if NEW in self.statuses else self.statuses
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandedOut:
@@ -87,6 +79,14 @@ class HandedOut:
     put_out_at: datetime
     first_at: datetime | None
     lacks: bool
+
+
+def shown_anyhow(statuses: frozenset[str]) -> frozenset[str]:
+    """Return the statuses in which an alert is shown that never was before, where these are asked for.
+
+    Who asks for new ones is to get an alert, too, that was taken up in KUMA before anybody asked.
+    """
+    return statuses | OPEN if NEW in statuses else statuses
 
 
 def filed_as(status: str) -> str:

@@ -6,8 +6,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, or_, select
+from sqlalchemy import Connection, and_, bindparam, delete, or_, select
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.handout import PAGE, Asked
@@ -18,11 +19,8 @@ KEPT = timedelta(minutes=10)
 """How long the pages of a listing stay."""
 
 _PAGES = schema.handout_pages
-_KEPT = (
-    select(_PAGES.c.page)
-    .where(_PAGES.c.target == bindparam("b_target"), _PAGES.c.listing == bindparam("b_listing"))
-    .limit(1)
-)
+_OF_LISTING = (_PAGES.c.target == bindparam("b_target"), _PAGES.c.listing == bindparam("b_listing"))
+_ANY = select(_PAGES.c.page).where(*_OF_LISTING).limit(1)
 
 
 class HandoutPages:
@@ -36,7 +34,8 @@ class HandoutPages:
         """Keep the pages of a listing after its first, in place of those of an earlier one."""
         key = {"target": target, "listing": _key(asked)}
         outdated = _PAGES.c.made_at < self._now - KEPT
-        self._connection.execute(delete(_PAGES).where(or_(and_(*_of_listing(target, asked)), outdated)))
+        earlier = delete(_PAGES).where(or_(and_(*_OF_LISTING), outdated))
+        self._connection.execute(earlier, _bound(target, asked))
         pages = [
             {**key, "page": page, "alert_ids": json.dumps(ids[start : start + PAGE]), "made_at": self._now}
             for page, start in enumerate(range(PAGE, len(ids), PAGE), start=2)
@@ -50,11 +49,10 @@ class HandoutPages:
 
     def page(self, target: str, asked: Asked) -> list[AlertId] | None:
         """Return the alerts of a page after the first; None where no such listing is kept."""
-        rows = self._connection.execute(
-            select(_PAGES.c.page, _PAGES.c.alert_ids).where(
-                *_of_listing(target, asked), _PAGES.c.page.in_([2, asked.page]), _PAGES.c.made_at > self._now - KEPT
-            )
-        )
+        recent = _PAGES.c.made_at > self._now - KEPT
+        query = select(_PAGES.c.page, _PAGES.c.alert_ids)
+        query = query.where(*_OF_LISTING, _PAGES.c.page.in_([2, asked.page]), recent)
+        rows = self._connection.execute(query, _bound(target, asked))
         pages = {page: alert_ids for page, alert_ids in rows}
         if not pages:
             return None
@@ -62,8 +60,7 @@ class HandoutPages:
 
     def kept(self, target: str, asked: Asked) -> bool:
         """Tell whether pages of a listing are kept."""
-        bound = {"b_target": target, "b_listing": _key(asked)}
-        return self._connection.execute(_KEPT, bound).first() is not None
+        return self._connection.execute(_ANY, _bound(target, asked)).first() is not None
 
     def sweep(self) -> None:
         """Remove pages that are too old to be asked for."""
@@ -74,5 +71,5 @@ def _key(asked: Asked) -> bytes:
     return hashlib.blake2b(asked.listing.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _of_listing(target: str, asked: Asked) -> tuple[ColumnElement[bool], ...]:
-    return _PAGES.c.target == target, _PAGES.c.listing == _key(asked)
+def _bound(target: str, asked: Asked) -> dict[str, Any]:
+    return {"b_target": target, "b_listing": _key(asked)}

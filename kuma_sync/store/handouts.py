@@ -12,13 +12,13 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, delete, func, or_, select, true, update
 
 from kuma_sync.core.alert import CLOSED, Alert, AlertId
-from kuma_sync.core.handout import Asked, HandedOut, filed_as
+from kuma_sync.core.handout import Asked, HandedOut, filed_as, shown_anyhow
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into, one_of
 from kuma_sync.store.types import UtcTime
@@ -166,18 +166,16 @@ class Handouts:
 
     def listed(self, target: str, asked: Asked, *, repeat_for: timedelta, limit: int) -> list[AlertId]:
         """Return what a target is shown: new and changed alerts, the longest waiting first, then the repeated ones."""
-        kind = (asked.tenants, asked.by_first_seen)
-        bound = _bound(target, asked)
-        found = self._fitting(_new_or_changed(asked.statuses, asked.anyhow, *kind), bound, asked, limit)
+        kind, bound = _Kind.of(asked), _bound(target, asked)
+        found = self._fitting(_new_or_changed(kind), bound, asked, limit)
         if len(found) < limit:
             lately = {"b_after": self._now - repeat_for, "b_before": self._now + repeat_for}
-            found += self._fitting(_shown_lately(asked.statuses, *kind), bound | lately, asked, limit - len(found))
+            found += self._fitting(_shown_lately(kind), bound | lately, asked, limit - len(found))
         return found
 
     def by_id(self, target: str, asked: Asked, ids: Collection[str]) -> list[Out]:
         """Return those of these alerts that were put out for a target, as far as the query wants them."""
-        query = _with_ids(asked.statuses, asked.tenants, asked.by_first_seen)
-        bound = _bound(target, asked)
+        query, bound = _with_ids(_Kind.of(asked)), _bound(target, asked)
         found: list[Out] = []
         for some in batches(list(ids)):
             rows = self._connection.execute(query, {**bound, "b_ids": some})
@@ -301,53 +299,70 @@ class Handouts:
         return fitting[:limit]
 
 
-# A connector asks the same thing each time: building a statement costs more than running it, so each is built once.
+# A connector asks the same thing each time, and building a statement costs more than running it: there is one for each
+# kind of query, and its values are bound.
 
 
-@lru_cache(maxsize=64)
-def _new_or_changed(
-    statuses: frozenset[str], anyhow: frozenset[str], tenants: frozenset[str], by_first_seen: bool
-) -> Select[Any]:
-    query = select(_ROWS.c.alert_id, _ROWS.c.name).where(schema.PENDING, *_wanted(anyhow, tenants, by_first_seen))
-    if anyhow != statuses:
-        query = query.where(or_(_ROWS.c.status.in_(sorted(statuses)), _ROWS.c.first_handed_at.is_(None)))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """What of a query its statements depend on."""
+
+    statuses: frozenset[str]
+    tenants: bool
+    by_first_seen: bool
+
+    @classmethod
+    def of(cls, asked: Asked) -> _Kind:
+        return cls(statuses=asked.statuses, tenants=bool(asked.tenants), by_first_seen=asked.by_first_seen)
+
+    @property
+    def moment(self) -> ColumnElement[Any]:
+        return _ROWS.c.first_seen if self.by_first_seen else _ROWS.c.last_seen
+
+
+@cache
+def _new_or_changed(kind: _Kind) -> Select[Any]:
+    anyhow = shown_anyhow(kind.statuses)
+    query = select(_ROWS.c.alert_id, _ROWS.c.name).where(schema.PENDING, *_wanted(kind, anyhow))
+    if anyhow != kind.statuses:
+        query = query.where(or_(_ROWS.c.status.in_(sorted(kind.statuses)), _ROWS.c.first_handed_at.is_(None)))
     return query.order_by(_ROWS.c.put_out_at, _ROWS.c.alert_id).limit(bindparam("b_limit"))
 
 
-@lru_cache(maxsize=64)
-def _shown_lately(statuses: frozenset[str], tenants: frozenset[str], by_first_seen: bool) -> Select[Any]:
-    moment = _moment(by_first_seen)
+@cache
+def _shown_lately(kind: _Kind) -> Select[Any]:
     query = select(_ROWS.c.alert_id, _ROWS.c.name).where(
         schema.REPEATABLE,
-        *_wanted(statuses, tenants, by_first_seen),
+        *_wanted(kind, kind.statuses),
         _ROWS.c.first_handed_at > bindparam("b_after"),
         _ROWS.c.first_handed_at < bindparam("b_before"),  # a clock that was set back repeats no longer
         _ROWS.c.pending.is_(False),
     )
-    return query.order_by(moment.is_(None), moment.desc(), _ROWS.c.alert_id).limit(bindparam("b_limit"))
+    ordered = query.order_by(kind.moment.is_(None), kind.moment.desc(), _ROWS.c.alert_id)
+    return ordered.limit(bindparam("b_limit"))
 
 
-@lru_cache(maxsize=64)
-def _with_ids(statuses: frozenset[str], tenants: frozenset[str], by_first_seen: bool) -> Select[Any]:
-    columns = (_ROWS, _moment(by_first_seen).label("moment"))
-    return select(*columns).where(one_of(_ROWS.c.alert_id, "b_ids"), *_wanted(statuses, tenants, by_first_seen))
+@cache
+def _with_ids(kind: _Kind) -> Select[Any]:
+    wanted = _wanted(kind, kind.statuses)
+    return select(_ROWS, kind.moment.label("moment")).where(one_of(_ROWS.c.alert_id, "b_ids"), *wanted)
 
 
-def _wanted(statuses: frozenset[str], tenants: frozenset[str], by_first_seen: bool) -> Iterator[ColumnElement[bool]]:
+def _wanted(kind: _Kind, statuses: frozenset[str]) -> Iterator[ColumnElement[bool]]:
     """Yield a query's conditions; `_bound` gives their values."""
-    moment = _moment(by_first_seen)
     yield _ROWS.c.target == bindparam("b_target")
     if statuses:
         yield _ROWS.c.status.in_(sorted(statuses))
-    if tenants:
-        yield _ROWS.c.tenant_id.in_(sorted(tenants))
+    if kind.tenants:
+        yield one_of(_ROWS.c.tenant_id, "b_tenants")
     # An alert whose time is not known must not be hidden by it, and a time that was not asked for hides nothing.
-    yield func.coalesce(moment >= bindparam("b_since"), true())
-    yield func.coalesce(moment <= bindparam("b_until"), true())
+    yield func.coalesce(kind.moment >= bindparam("b_since"), true())
+    yield func.coalesce(kind.moment <= bindparam("b_until"), true())
 
 
 def _bound(target: str, asked: Asked) -> dict[str, Any]:
-    return {"b_target": target, "b_since": asked.since, "b_until": asked.until}
+    bound: dict[str, Any] = {"b_target": target, "b_since": asked.since, "b_until": asked.until}
+    return {**bound, "b_tenants": sorted(asked.tenants)} if asked.tenants else bound
 
 
 def in_order(outs: Sequence[Out]) -> list[Out]:
@@ -366,10 +381,6 @@ def _sizes(lists: Lists) -> Mapping[str, int]:
 def lists_digest(lists: Lists) -> bytes:
     """Return what stands for an item's lists: equal for equal ones."""
     return hashlib.blake2b(lists.events.digest + lists.affected.digest, digest_size=16).digest()
-
-
-def _moment(by_first_seen: bool) -> ColumnElement[Any]:
-    return _ROWS.c.first_seen if by_first_seen else _ROWS.c.last_seen
 
 
 def _out(row: Any) -> Out:

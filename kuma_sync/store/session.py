@@ -107,8 +107,8 @@ class Store:
     without a loop and block the calling thread. Every failure of the database raises StoreUnavailable. A file
     that must stay `untouched` can only be read.
 
-    SQLite has one writer (BEGIN IMMEDIATE), so the writes of one process run one after the other there; reads never
-    wait. `store/transactions` says in which thread they run.
+    SQLite has one writer (BEGIN IMMEDIATE), so the writes of one process run one after the other there; no read
+    waits for them. `store/transactions` says in which thread they run.
     """
 
     def __init__(

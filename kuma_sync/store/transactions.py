@@ -28,8 +28,12 @@ if TYPE_CHECKING:
 LOOK_AGAIN = 0.02
 """Seconds between looks for another writer's end, and for a connection of ours that is free."""
 
-READERS = 4
-"""Long reads of a file at the same time: more would be no faster, and would take the loop's own connections."""
+READERS = 2
+"""Long reads of a file at the same time, so that one slow page keeps no other waiting.
+
+More would be no faster, for reading rows holds the interpreter's lock; they would take it from the loop, and its
+connections from the pool.
+"""
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -104,7 +108,7 @@ def may_come_free(error: exc.OperationalError, engine: Engine) -> bool:
 
 
 class OnFile:
-    """Transactions on a SQLite file. In one process all writes go one after the other; reads never wait."""
+    """Transactions on a SQLite file. In one process all writes go one after the other; no read waits for them."""
 
     def __init__(self, engine: Engine, file: StoreFile, *, patience: timedelta) -> None:
         self._engine = engine

@@ -21,7 +21,7 @@ from kuma_sync.kuma.parse import Parsed
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx, put_of
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.locks import Stop, lock
-from kuma_sync.store.read_models.waiting import Held
+from kuma_sync.store.read_models.waiting import Held, ParkedJob
 from kuma_sync.sync.closing.intake import accept
 
 
@@ -76,17 +76,18 @@ def parked_subjects(tx: Tx) -> list[str]:
     return sorted({job.subject for job in jobs} | {piece.digest for piece in tx.rejects.waiting()})
 
 
-def drop(tx: Tx, subject: str, *, by: str, held: Held | None = None) -> bool:
+def drop(tx: Tx, subject: str, *, by: str, seen: Collection[ParkedJob | Held] = ()) -> bool:
     """Give an alert (or a parked piece) up for good; false when it is unknown, or was given up before.
 
-    With `held` it is, too, where the brake no longer holds that: somebody released it meanwhile.
+    `seen` is what of it waited when that was agreed to. It is left alone where some of it waits no more: somebody
+    tried it again, or released it, meanwhile.
     """
-    if held is not None and held not in tx.waiting.held(subject):
+    if not _still_waits(tx, subject, seen):
         return False
     alert_id = AlertId(subject)
     locked = lock(tx, deliveries=Stop(subject=subject), links=[alert_id])
     link = locked.links.get(alert_id)
-    if held is not None and held not in tx.waiting.held(subject):  # under the lock: released at this very moment
+    if not _still_waits(tx, subject, seen):  # under the lock: taken up at this very moment
         tx.delivery.put([put_of(link)] if link is not None and locked.stopped else [])
         return False
     dropped = tx.rejects.drop(subject)
@@ -98,6 +99,11 @@ def drop(tx: Tx, subject: str, *, by: str, held: Held | None = None) -> bool:
     if done:
         tx.audit.note(by, "drop", subject)
     return done
+
+
+def _still_waits(tx: Tx, subject: str, seen: Collection[ParkedJob | Held]) -> bool:
+    now: list[ParkedJob | Held] = [*tx.waiting.parked(subject), *tx.waiting.held(subject)] if seen else []
+    return all(one in now for one in seen)
 
 
 def resync(tx: Tx, ids: Sequence[AlertId], *, by: str, dropped: bool = False) -> list[AlertId]:

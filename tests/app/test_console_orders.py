@@ -278,7 +278,35 @@ async def test_what_somebody_released_meanwhile_is_not_given_up_with_its_group(
             operator.release(tx, by="viktor")
 
         with here.store.writing() as tx:
-            assert not operator.drop(tx, "a", by="anna", held=held)
+            assert not operator.drop(tx, "a", by="anna", seen=[held])
+        assert here.ask(waiting) == ["a"]
+
+
+@pytest.mark.parametrize("everything", [True, False])
+async def test_what_somebody_tried_again_while_all_is_being_given_up_is_left_alone(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, everything: bool
+) -> None:
+    """It is tried again after the order was agreed to and looked up, and before it is carried out."""
+    async with ordering(database_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            keep(tx, "a", "b")
+            park(tx, "a", "b")
+        (group,) = here.ask(lambda tx: tx.groups.all())
+        order = Drop(choice=Choice(everything=True) if everything else Choice(group=group.key))
+        signed = await here.agreed(order)
+        read = here.store.read
+
+        async def read_then_retried(work: Callable[[Tx], Any], *, long: bool = False) -> Any:
+            found = await read(work, long=long)
+            with here.store.writing() as tx:
+                operator.retry(tx, ["a"], by="viktor")
+            return found
+
+        monkeypatch.setattr(here.store, "read", read_then_retried)
+        told = str(await here.actions.carry_out(signed))
+
+        assert told.startswith("One alert was given up.")
+        assert here.ask(lambda tx: [tx.links.get(AlertId(one)).dropped for one in "ab"]) == [False, True]
         assert here.ask(waiting) == ["a"]
 
 

@@ -57,10 +57,10 @@ class MortalStore(Store):
         self.step()
         return await super().write(work, long=long)
 
-    async def read(self, work: Callable[[Tx], T]) -> T:
+    async def read(self, work: Callable[[Tx], T], *, long: bool = False) -> T:
         """Carry out a transaction that reads, unless dead: reading changes nothing, so it is no step."""
         self._assure_alive()
-        return await super().read(work)
+        return await super().read(work, long=long)
 
     @contextmanager
     def writing(self) -> Iterator[Tx]:

@@ -291,7 +291,7 @@ async def test_what_is_released_at_this_moment_is_not_given_up_with_its_group(po
         async with asyncio.TaskGroup() as group:
             with one.writing() as tx:
                 released = operator.release(tx, by="viktor", what=[held])
-                dropping = group.create_task(other.write(lambda tx: operator.drop(tx, held.id, by="anna", held=held)))
+                dropping = group.create_task(other.write(lambda tx: operator.drop(tx, held.id, by="anna", seen=[held])))
                 await somebody_waits(postgres_url)
 
         assert (released, dropping.result()) == ([held.id], False)

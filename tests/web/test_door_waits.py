@@ -39,13 +39,13 @@ class Counting(Store):
 
     transactions = 0
 
-    async def write(self, work: Callable[[Tx], T]) -> T:
+    async def write(self, work: Callable[[Tx], T], *, long: bool = False) -> T:
         self.transactions += 1
-        return await super().write(work)
+        return await super().write(work, long=long)
 
-    async def read(self, work: Callable[[Tx], T]) -> T:
+    async def read(self, work: Callable[[Tx], T], *, long: bool = False) -> T:
         self.transactions += 1
-        return await super().read(work)
+        return await super().read(work, long=long)
 
 
 @dataclass(kw_only=True)

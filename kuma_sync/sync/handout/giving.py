@@ -95,27 +95,27 @@ class Giving:
         if asked.ids:
             outs = await self.store.read(partial(_by_id, puller.name, asked), long=True)
             return outs[(asked.page - 1) * PAGE : asked.page * PAGE]
-        shown = Asked(by_first_seen=asked.by_first_seen)  # a listing stays as it was while its pages are fetched
-        ids = None if asked.first else await self.store.read(lambda tx: tx.handout_pages.page(puller.name, asked))
-        if ids is None:
-            ids = (await self._listing(puller, asked))[(asked.page - 1) * PAGE : asked.page * PAGE]
-        if not ids:
+        if not asked.first:
+            kept = await self.store.read(partial(_kept_page, puller.name, asked), long=True)
+            if kept is not None:
+                return kept
+        elif not asked.name and await self.store.read(partial(_is_nothing, puller, asked)):
             return []
-        return await self.store.read(lambda tx: tx.handouts.by_id(puller.name, shown, ids), long=True)
+        return await self._listing(puller, asked)
 
-    async def _listing(self, puller: Puller, asked: Asked) -> list[AlertId]:
-        """Return a new listing; its later pages are kept in the store, where every copy of the daemon finds them."""
-        few = None if asked.name else await self.store.read(partial(_listed, puller, asked, PAGE + 1))
-        if few is not None and len(few[0]) <= PAGE:
-            ids, outdated = few
+    async def _listing(self, puller: Puller, asked: Asked) -> list[Out]:
+        """Return a page of a new listing; later pages are kept in the store, where every copy finds them."""
+        few = None if asked.name else await self.store.read(partial(_listed, puller, asked, PAGE + 1), long=True)
+        if few is not None and len(few.ids) <= PAGE:
+            found = few
         else:
-            # In a thread: of very many it takes long.
-            ids, outdated = await asyncio.to_thread(self._all, puller, asked)
-        if outdated or len(ids) > PAGE:
-            await self.store.write(lambda tx: tx.handout_pages.keep(puller.name, asked, ids), long=True)
-        return ids
+            # In a thread, on PostgreSQL too: of very many it takes long.
+            found = await asyncio.to_thread(self._all, puller, asked)
+        if found.outdated or len(found.ids) > PAGE:
+            await self.store.write(lambda tx: tx.handout_pages.keep(puller.name, asked, found.ids), long=True)
+        return found.outs
 
-    def _all(self, puller: Puller, asked: Asked) -> tuple[list[AlertId], bool]:
+    def _all(self, puller: Puller, asked: Asked) -> _Listing:
         with self.store.reading() as tx:
             return _listed(puller, asked, self.limits.listed, tx)
 
@@ -258,10 +258,36 @@ def _parts(outs: Sequence[Out], asked: Asked, tx: Tx) -> dict[AlertId, Parts]:
     return tx.handouts.parts(outs, asked)
 
 
-def _listed(puller: Puller, asked: Asked, limit: int, tx: Tx) -> tuple[list[AlertId], bool]:
-    """Return a new listing, and whether pages of an earlier one are kept."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listing:
+    """A new listing: all its alerts, and those on the page asked for. `outdated`: pages of an earlier one are kept."""
+
+    ids: Sequence[AlertId]
+    outs: list[Out]
+    outdated: bool
+
+
+def _is_nothing(puller: Puller, asked: Asked, tx: Tx) -> bool:
+    """Tell whether a listing is empty, and no pages of an earlier one are kept."""
+    ids = tx.handouts.listed(puller.name, asked, repeat_for=puller.repeat_for, limit=1)
+    return not ids and not tx.handout_pages.kept(puller.name, asked)
+
+
+def _listed(puller: Puller, asked: Asked, limit: int, tx: Tx) -> _Listing:
     ids = tx.handouts.listed(puller.name, asked, repeat_for=puller.repeat_for, limit=limit)
-    return ids, tx.handout_pages.kept(puller.name, asked)
+    outs = _on_page(puller.name, asked, ids[(asked.page - 1) * PAGE : asked.page * PAGE], tx)
+    return _Listing(ids=ids, outs=outs, outdated=tx.handout_pages.kept(puller.name, asked))
+
+
+def _kept_page(target: str, asked: Asked, tx: Tx) -> list[Out] | None:
+    """Return a page of a listing that is kept; None where none is."""
+    ids = tx.handout_pages.page(target, asked)
+    return None if ids is None else _on_page(target, asked, ids, tx)
+
+
+def _on_page(target: str, asked: Asked, ids: Sequence[AlertId], tx: Tx) -> list[Out]:
+    # A listing stays as it was while its pages are fetched, whatever became of its alerts.
+    return tx.handouts.by_id(target, Asked(by_first_seen=asked.by_first_seen), ids)
 
 
 def _delivered(target: str, outs: Sequence[Out], tx: Tx) -> tuple[datetime, list[Out]]:

@@ -334,7 +334,7 @@ async def test_without_users_the_page_says_how_to_make_one(tmp_path: Path, sqlit
 def _away(console: OpenConsole) -> None:
     """Let every read of the store fail from now on."""
 
-    async def read(_work: object) -> None:
+    async def read(_work: object, **_how: bool) -> None:
         raise StoreUnavailable("the disk is gone")
 
     console.store.read = read  # type: ignore[method-assign,assignment]  # this store is the test's own
