@@ -32,6 +32,7 @@ def open_sqlite(url: URL, *, busy_timeout: float, file: StoreFile, untouched: bo
         url,
         hide_parameters=True,
         creator=partial(_connect, file, busy_timeout, untouched),
+        pool_use_lifo=True,  # the connection used last has its statements prepared, and pages of the file at hand
     )
     if not untouched:
         event.listen(engine, "connect", _prepare)

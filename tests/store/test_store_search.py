@@ -164,7 +164,18 @@ async def test_filters_go_together(database_url: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["WS-17", "иванов", "Подбор  ws-17", "a1b2c3d4-0000-4000-8000-00000000000A", "a1b2c3d4", "I7", "inc-7", "INC-7"],
+    [
+        "WS-17",
+        "иванов",
+        "Подбор  ws-17",
+        "a1b2c3d4-0000-4000-8000-00000000000A",
+        "a1b2c3d4",
+        "I7",
+        "inc-7",
+        "INC-7",
+        "C3D4-0000",
+        "ws-17 3d4-00",
+    ],
 )
 async def test_an_alert_is_found_by_name_host_user_id_and_incident(database_url: str, text: str) -> None:
     async with opened(database_url) as store:
