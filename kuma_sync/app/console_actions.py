@@ -144,8 +144,7 @@ class Actions:
             case Drop():
                 done |= {one for one in ids if operator.drop(tx, one, by=signed.by, seen=found.waits.get(one, ()))}
             case Release():
-                waiting = [one for id_ in sorted(others) for one in found.waits.get(id_, ())]
-                wanted = [one for one in waiting if isinstance(one, Held)]
+                wanted = [one for id_ in sorted(others) for one in found.waits.get(id_, ()) if isinstance(one, Held)]
                 done |= set(operator.release(tx, by=signed.by, what=wanted))
             case Resync(choice=choice):
                 waits = operator.resync_waits(tx, [AlertId(one) for one in ids])
@@ -275,7 +274,14 @@ def _told(order: Order, found: Chosen, parts: Sequence[_Part]) -> Sentence:
         raise NothingDone(with_who(sentence("Nothing of this is left to be done."), who))
     if not left:
         return found.told(done)
-    rest = counted("For one nothing was left to be done.", "For %(count)d nothing was left to be done.", left)
+    if isinstance(order, Drop) and found.waits:
+        rest = counted(
+            "One is left alone: it was tried again or changed meanwhile.",
+            "%(count)d are left alone: they were tried again or changed meanwhile.",
+            left,
+        )
+    else:
+        rest = counted("For one nothing was left to be done.", "For %(count)d nothing was left to be done.", left)
     return sentence("%(told)s %(rest)s", told=found.told(done), rest=with_who(rest, who))
 
 

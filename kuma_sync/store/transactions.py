@@ -29,7 +29,7 @@ LOOK_AGAIN = 0.02
 """Seconds between looks for another writer's end, and for a connection of ours that is free."""
 
 READERS = 2
-"""Long reads of a file at the same time, so that one slow page keeps no other waiting.
+"""Long reads of a file at the same time: one slow page keeps no other waiting, two do.
 
 More would be no faster, for reading rows holds the interpreter's lock; they would take it from the loop, and its
 connections from the pool.

@@ -80,7 +80,7 @@ def drop(tx: Tx, subject: str, *, by: str, seen: Collection[ParkedJob | Held] = 
     """Give an alert (or a parked piece) up for good; false when it is unknown, or was given up before.
 
     `seen` is what of it waited when that was agreed to. It is left alone where some of it waits no more: somebody
-    tried it again, or released it, meanwhile.
+    tried it again or released it meanwhile, or it changed in KUMA and is being sent.
     """
     if not _still_waits(tx, subject, seen):
         return False
@@ -102,7 +102,9 @@ def drop(tx: Tx, subject: str, *, by: str, seen: Collection[ParkedJob | Held] = 
 
 
 def _still_waits(tx: Tx, subject: str, seen: Collection[ParkedJob | Held]) -> bool:
-    now: list[ParkedJob | Held] = [*tx.waiting.parked(subject), *tx.waiting.held(subject)] if seen else []
+    kinds = {type(one) for one in seen}
+    now: list[ParkedJob | Held] = [*tx.waiting.parked(subject)] if ParkedJob in kinds else []
+    now += tx.waiting.held(subject) if Held in kinds else []
     return all(one in now for one in seen)
 
 

@@ -99,10 +99,14 @@ def settings_in(folder: Path) -> Settings:
 
 def keep(tx: Tx, *ids: str, **marks: Any) -> None:
     for alert_id in ids:
-        snapshot = AlertSnapshot(alert=an_alert(id=AlertId(alert_id), name=f"rule {alert_id}"))
-        shown = Shown(snapshot=snapshot, shape=Shape.LISTING, digest=None, contents=Contents())
-        tx.alerts.save([shown], now=tx.now, sweep=0)
+        show(tx, alert_id, f"rule {alert_id}")
         tx.links.add([a_link(alert_id=AlertId(alert_id), **marks)], now=tx.now)
+
+
+def show(tx: Tx, alert_id: str, name: str) -> None:
+    snapshot = AlertSnapshot(alert=an_alert(id=AlertId(alert_id), name=name))
+    shown = Shown(snapshot=snapshot, shape=Shape.LISTING, digest=None, contents=Contents())
+    tx.alerts.save([shown], now=tx.now, sweep=0)
 
 
 def park(tx: Tx, *ids: str, reason: str = "422") -> None:
@@ -305,9 +309,25 @@ async def test_what_somebody_tried_again_while_all_is_being_given_up_is_left_alo
         monkeypatch.setattr(here.store, "read", read_then_retried)
         told = str(await here.actions.carry_out(signed))
 
-        assert told.startswith("One alert was given up.")
+        assert told.startswith("One alert was given up. One is left alone: it was tried again or changed meanwhile.")
         assert here.ask(lambda tx: [tx.links.get(AlertId(one)).dropped for one in "ab"]) == [False, True]
         assert here.ask(waiting) == ["a"]
+
+
+async def test_what_was_only_renamed_in_kuma_still_waits_and_is_given_up(database_url: str, tmp_path: Path) -> None:
+    async with ordering(database_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            keep(tx, "a", held_create=True)
+            keep(tx, "b")
+            park(tx, "b")
+            seen = [*tx.waiting.held(), *tx.waiting.parked()]
+            for name in "ab":
+                show(tx, name, "another name")
+
+        with here.store.writing() as tx:
+            done = [operator.drop(tx, one.id, by="anna", seen=[one]) for one in seen]
+
+        assert ([one.id for one in seen], done) == (["a", "b"], [True, True])
 
 
 async def test_closings_held_towards_kuma_are_not_given_up_all_at_once(sqlite_url: str, tmp_path: Path) -> None:

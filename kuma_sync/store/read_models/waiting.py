@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
-from sqlalchemy import Column, Connection, Result, Select, Table, func, select
+from sqlalchemy import Column, Connection, Result, Select, Table, bindparam, func, select
 
 from kuma_sync.core.plan import CLOSING_HELD, CREATE_HELD
 from kuma_sync.store import schema
@@ -33,7 +33,7 @@ class ParkedJob:
     queue: QueueName
     reason: str
     size: int | None = None
-    name: str = ""
+    name: str = field(default="", compare=False)
     target: str = ""
     since: datetime | None = None
     attempts: int = 0
@@ -56,7 +56,7 @@ class Held:
     what: Literal["create", "close"]
     towards: Towards
     reason: str
-    name: str
+    name: str = field(compare=False)
     target: str = ""
     since: datetime | None = field(default=None, compare=False)
     priority: str = field(default="", compare=False)
@@ -80,36 +80,64 @@ class Waiting:
 
     def parked(self, subject: str | None = None) -> list[ParkedJob]:
         """Return what is parked: deliveries, closings, and pieces that are no alerts."""
-        deliveries, closings = (self._jobs(queue, JobState.PARKED, subject) for queue in QUEUES)
-        table = schema.parked
-        pieces = select(*PIECE).where(table.c.dropped.is_(False)).order_by(table.c.first_seen, table.c.digest)
-        rows = self._connection.execute(_of(pieces, table.c.digest, subject))
+        deliveries, closings = (self._found(_jobs(queue, JobState.PARKED), subject) for queue in QUEUES)
         return [
             *(parked_job("delivery", row) for row in deliveries),
             *(parked_job("close", row) for row in closings),
-            *(parked_piece(row) for row in rows),
+            *(parked_piece(row) for row in self._found(_pieces(), subject)),
         ]
 
     def held(self, subject: str | None = None) -> list[Held]:
         """Return what the brake holds, by alert."""
-        marked = with_name(schema.links.c.alert_id, *HELD_LINK).where(schema.HELD)
-        links = self._connection.execute(_of(marked, schema.links.c.alert_id, subject))
-        found = [one for row in links for one in held_link(row)]
-        found += [held_closing(row) for row in self._jobs("close", JobState.HELD, subject)]
+        found = [one for row in self._found(_held_links(), subject) for one in held_link(row)]
+        found += [held_closing(row) for row in self._found(_jobs("close", JobState.HELD), subject)]
         return sorted(found, key=lambda one: (one.id, one.towards, one.what))
 
     def unrouted(self, subject: str | None = None) -> list[Named]:
         """Return the alerts that no route takes, by id: they are held until a route does, and `release` frees none."""
-        alert_id = schema.links.c.alert_id
-        query = with_name(alert_id, alert_id, schema.alerts.c.last_seen).where(schema.UNROUTED).order_by(alert_id)
-        return [named(row) for row in self._connection.execute(_of(query, alert_id, subject))]
+        return [named(row) for row in self._found(_unrouted(), subject)]
 
-    def _jobs(self, queue: QueueName, state: JobState, subject: str | None) -> Result[Any]:
-        return self._connection.execute(_of(in_state(queue, state), QUEUES[queue].c.subject, subject))
+    def _found(self, asked: _Asked, subject: str | None) -> Result[Any]:
+        if subject is None:
+            return self._connection.execute(asked.all)
+        return self._connection.execute(asked.one, {"b_subject": subject})
 
 
-def _of(query: Select[Any], column: Column[Any], subject: str | None) -> Select[Any]:
-    return query if subject is None else query.where(column == subject)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A question, of all and of one subject. It is built once: that costs more than to ask it, and many are asked."""
+
+    all: Select[Any]
+    one: Select[Any]
+
+    @classmethod
+    def by(cls, subject: Column[Any], query: Select[Any]) -> _Asked:
+        return cls(all=query, one=query.where(subject == bindparam("b_subject")))
+
+
+@cache
+def _jobs(queue: QueueName, state: JobState) -> _Asked:
+    return _Asked.by(QUEUES[queue].c.subject, in_state(queue, state))
+
+
+@cache
+def _pieces() -> _Asked:
+    table = schema.parked
+    query = select(*PIECE).where(table.c.dropped.is_(False)).order_by(table.c.first_seen, table.c.digest)
+    return _Asked.by(table.c.digest, query)
+
+
+@cache
+def _held_links() -> _Asked:
+    alert_id = schema.links.c.alert_id
+    return _Asked.by(alert_id, with_name(alert_id, *HELD_LINK).where(schema.HELD))
+
+
+@cache
+def _unrouted() -> _Asked:
+    alert_id = schema.links.c.alert_id
+    query = with_name(alert_id, alert_id, schema.alerts.c.last_seen).where(schema.UNROUTED).order_by(alert_id)
+    return _Asked.by(alert_id, query)
 
 
 QUEUES: dict[QueueName, Table] = {"delivery": schema.delivery_queue, "close": schema.close_queue}

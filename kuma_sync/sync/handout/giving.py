@@ -105,10 +105,8 @@ class Giving:
 
     async def _listing(self, puller: Puller, asked: Asked) -> list[Out]:
         """Return a page of a new listing; later pages are kept in the store, where every copy finds them."""
-        few = None if asked.name else await self.store.read(partial(_listed, puller, asked, PAGE + 1), long=True)
-        if few is not None and len(few.ids) <= PAGE:
-            found = few
-        else:
+        found = None if asked.name else await self.store.read(partial(_few, puller, asked), long=True)
+        if found is None:
             # In a thread, on PostgreSQL too: of very many it takes long.
             found = await asyncio.to_thread(self._all, puller, asked)
         if found.outdated or len(found.ids) > PAGE:
@@ -117,7 +115,8 @@ class Giving:
 
     def _all(self, puller: Puller, asked: Asked) -> _Listing:
         with self.store.reading() as tx:
-            return _listed(puller, asked, self.limits.listed, tx)
+            ids = tx.handouts.listed(puller.name, asked, repeat_for=puller.repeat_for, limit=self.limits.listed)
+            return _listing(puller.name, asked, ids, tx)
 
     async def end(self, target: str, outs: Sequence[Out], finish: Callable[[], Awaitable[bool]]) -> None:
         """Let an answer's last piece be sent, and note that it was sent whole, where `finish` says so."""
@@ -273,10 +272,15 @@ def _is_nothing(puller: Puller, asked: Asked, tx: Tx) -> bool:
     return not ids and not tx.handout_pages.kept(puller.name, asked)
 
 
-def _listed(puller: Puller, asked: Asked, limit: int, tx: Tx) -> _Listing:
-    ids = tx.handouts.listed(puller.name, asked, repeat_for=puller.repeat_for, limit=limit)
-    outs = _on_page(puller.name, asked, ids[(asked.page - 1) * PAGE : asked.page * PAGE], tx)
-    return _Listing(ids=ids, outs=outs, outdated=tx.handout_pages.kept(puller.name, asked))
+def _few(puller: Puller, asked: Asked, tx: Tx) -> _Listing | None:
+    """Return a new listing; None where it has more than one page."""
+    ids = tx.handouts.listed(puller.name, asked, repeat_for=puller.repeat_for, limit=PAGE + 1)
+    return None if len(ids) > PAGE else _listing(puller.name, asked, ids, tx)
+
+
+def _listing(target: str, asked: Asked, ids: Sequence[AlertId], tx: Tx) -> _Listing:
+    outs = _on_page(target, asked, ids[(asked.page - 1) * PAGE : asked.page * PAGE], tx)
+    return _Listing(ids=ids, outs=outs, outdated=tx.handout_pages.kept(target, asked))
 
 
 def _kept_page(target: str, asked: Asked, tx: Tx) -> list[Out] | None:
@@ -286,7 +290,8 @@ def _kept_page(target: str, asked: Asked, tx: Tx) -> list[Out] | None:
 
 
 def _on_page(target: str, asked: Asked, ids: Sequence[AlertId], tx: Tx) -> list[Out]:
-    # A listing stays as it was while its pages are fetched, whatever became of its alerts.
+    # A listing stays as it was while its pages are fetched, whatever became of its alerts. On PostgreSQL an alert of a
+    # new one, too, may change between the two statements, and is then shown as it is now.
     return tx.handouts.by_id(target, Asked(by_first_seen=asked.by_first_seen), ids)
 
 
