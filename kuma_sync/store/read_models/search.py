@@ -302,16 +302,16 @@ def _conditions(wanted: Filter) -> tuple[ColumnElement[bool], ...]:
 
 
 def _words(text: str, *, sqlite: bool) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions that an alert's words, or its id, hold every word of a text.
-
-    KUMA's ids are UUIDs (help 222254): a word that is no part of one is not looked for there, a third of the work.
-    """
+    """Return the conditions that an alert's words, or its id, hold every word of a text."""
     return tuple(
-        or_(*(_holds(column, word, sqlite=sqlite) for column in (_alerts.c.words, _alerts.c.id)))
-        if _PART_OF_ID.fullmatch(word)
-        else _holds(_alerts.c.words, word, sqlite=sqlite)
+        or_(*(_holds(column, word, sqlite=sqlite) for column in _searched_for(word)))
         for word in searched(text).split()[:MOST_WORDS]
     )
+
+
+def _searched_for(word: str) -> tuple[Column[str], ...]:
+    """Return the columns that may hold a word. KUMA's ids are UUIDs (help 222254); to look there costs half more."""
+    return (_alerts.c.words, _alerts.c.id) if _PART_OF_ID.fullmatch(word) else (_alerts.c.words,)
 
 
 def _holds(column: Column[str], word: str, *, sqlite: bool) -> ColumnElement[bool]:
